@@ -1,0 +1,1 @@
+//! Pure functions from records to results: no I/O, no clock.

@@ -1,0 +1,1 @@
+//! The embedded engine: Llama-architecture models on the processor, through candle.

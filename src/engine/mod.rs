@@ -1,0 +1,7 @@
+//! Who generates tokens.
+
+mod api;
+#[cfg(feature = "candle")]
+pub mod candle;
+
+pub use api::*;

@@ -1,0 +1,1 @@
+//! Where an engine and a meter meet: baseline, warm-up, cycles.

@@ -1,0 +1,5 @@
+//! Who reads power and state.
+
+mod api;
+
+pub use api::*;

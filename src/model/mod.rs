@@ -1,0 +1,1 @@
+//! Where a model is: URIs to files.

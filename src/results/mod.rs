@@ -1,0 +1,1 @@
+//! The result file: the v3 schema, writing, reading, showing.

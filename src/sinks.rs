@@ -1,0 +1,1 @@
+//! Which sinks this build has, and how a configuration becomes them.
