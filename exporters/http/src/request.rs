@@ -16,7 +16,7 @@ pub struct Request<'a> {
     url: String,
     ours: bool,
     query: Vec<(String, String)>,
-    headers: Vec<(&'static str, String)>,
+    headers: Vec<(String, String)>,
     payload: Payload,
     timeout: Duration,
     once: bool,
@@ -60,8 +60,8 @@ impl<'a> Request<'a> {
     }
 
     #[must_use]
-    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -77,7 +77,7 @@ impl<'a> Request<'a> {
     }
 
     #[must_use]
-    pub fn body(mut self, bytes: Vec<u8>, content_type: &'static str) -> Self {
+    pub fn body(mut self, bytes: impl Into<bytes::Bytes>, content_type: &'static str) -> Self {
         self.payload = Payload::Bytes {
             bytes: bytes.into(),
             content_type,
@@ -149,7 +149,7 @@ impl<'a> Request<'a> {
             builder = builder.query(&self.query);
         }
         for (name, value) in &self.headers {
-            builder = builder.header(*name, value);
+            builder = builder.header(name, value);
         }
         let builder = self.with_payload(builder.timeout(self.timeout)).await?;
         let mut response = builder.send().await.map_err(Failure::Http)?;
