@@ -1,0 +1,470 @@
+//! The variables of other tools that lem honours, handed on in parts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use lem_record::Secret;
+
+use super::environment::Environment;
+use super::redact;
+
+/// Whose variables these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// The Hugging Face hub's cache and access.
+    Hub,
+    Mlflow,
+    Wandb,
+    OpenTelemetry,
+    /// The network: proxies and certificates.
+    Network,
+    /// Where a run comes from: continuous integration, schedulers, the user.
+    Source,
+    /// Folders and the terminal.
+    System,
+}
+
+impl Owner {
+    pub const ALL: [Self; 7] = [
+        Self::Hub,
+        Self::Mlflow,
+        Self::Wandb,
+        Self::OpenTelemetry,
+        Self::Network,
+        Self::Source,
+        Self::System,
+    ];
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Hub => "Hugging Face hub",
+            Self::Mlflow => "MLflow",
+            Self::Wandb => "Weights & Biases",
+            Self::OpenTelemetry => "OpenTelemetry",
+            Self::Network => "Network",
+            Self::Source => "Where a run comes from",
+            Self::System => "System",
+        }
+    }
+
+    /// Every variable that begins so is this owner's, documented here or not.
+    const fn prefixes(self) -> &'static [&'static str] {
+        match self {
+            Self::Hub => &["HF_"],
+            Self::Mlflow => &["MLFLOW_", "DATABRICKS_"],
+            Self::Wandb => &["WANDB_"],
+            Self::OpenTelemetry => &["OTEL_"],
+            Self::Source => &["GITHUB_", "CI_", "BUILDKITE", "SLURM_"],
+            Self::Network | Self::System => &[],
+        }
+    }
+}
+
+/// A variable of another tool.
+pub(crate) struct Variable {
+    pub name: &'static str,
+    pub owner: Owner,
+    /// The key that it sets, where it sets one.
+    pub key: Option<&'static str>,
+    pub doc: &'static str,
+}
+
+const fn read(name: &'static str, owner: Owner, doc: &'static str) -> Variable {
+    Variable {
+        name,
+        owner,
+        key: None,
+        doc,
+    }
+}
+
+const fn sets(name: &'static str, owner: Owner, key: &'static str, doc: &'static str) -> Variable {
+    Variable {
+        name,
+        owner,
+        key: Some(key),
+        doc,
+    }
+}
+
+use Owner::{Hub, Mlflow, Network, OpenTelemetry, Source, System, Wandb};
+
+pub(crate) const VARIABLES: &[Variable] = &[
+    read(
+        "HF_HOME",
+        Hub,
+        "Folder of the hub's files; `~/.cache/huggingface` without it.",
+    ),
+    read(
+        "HF_HUB_CACHE",
+        Hub,
+        "Folder of the hub's cache; `$HF_HOME/hub` without it.",
+    ),
+    read("HF_TOKEN", Hub, "Token for gated and private repositories."),
+    read("HF_TOKEN_PATH", Hub, "File that holds the token."),
+    read("HF_ENDPOINT", Hub, "Address of the hub or of a mirror."),
+    read("HF_HUB_OFFLINE", Hub, "`1`: use the cache and no network."),
+    read("HUGGING_FACE_HUB_TOKEN", Hub, "Older name of `HF_TOKEN`."),
+    read(
+        "HUGGINGFACE_HUB_CACHE",
+        Hub,
+        "Older name of `HF_HUB_CACHE`.",
+    ),
+    read("TRANSFORMERS_OFFLINE", Hub, "As `HF_HUB_OFFLINE`."),
+    read(
+        "HF_DATASETS_OFFLINE",
+        Hub,
+        "As `HF_HUB_OFFLINE`, for datasets.",
+    ),
+    sets(
+        "MLFLOW_TRACKING_URI",
+        Mlflow,
+        "integrations.mlflow.tracking_uri",
+        "Where the server or the store is.",
+    ),
+    sets(
+        "MLFLOW_EXPERIMENT_NAME",
+        Mlflow,
+        "integrations.mlflow.experiment_name",
+        "Name of the experiment.",
+    ),
+    sets(
+        "MLFLOW_EXPERIMENT_ID",
+        Mlflow,
+        "integrations.mlflow.experiment_id",
+        "Id of the experiment.",
+    ),
+    sets(
+        "MLFLOW_WORKSPACE",
+        Mlflow,
+        "integrations.mlflow.workspace",
+        "Workspace.",
+    ),
+    read(
+        "MLFLOW_TRACKING_USERNAME",
+        Mlflow,
+        "User for basic authentication.",
+    ),
+    read(
+        "MLFLOW_TRACKING_PASSWORD",
+        Mlflow,
+        "Password for basic authentication.",
+    ),
+    read(
+        "MLFLOW_TRACKING_TOKEN",
+        Mlflow,
+        "Bearer token; user and password beat it.",
+    ),
+    read(
+        "MLFLOW_TRACKING_INSECURE_TLS",
+        Mlflow,
+        "`true`: do not verify the server's certificate.",
+    ),
+    read(
+        "MLFLOW_TRACKING_SERVER_CERT_PATH",
+        Mlflow,
+        "Certificates to trust.",
+    ),
+    read(
+        "MLFLOW_TRACKING_CLIENT_CERT_PATH",
+        Mlflow,
+        "Certificate and key to present.",
+    ),
+    read(
+        "MLFLOW_RUN_ID",
+        Mlflow,
+        "Write to this run instead of a new one.",
+    ),
+    read(
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        Mlflow,
+        "Attempts of a request.",
+    ),
+    read(
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR",
+        Mlflow,
+        "Growth of the wait between attempts.",
+    ),
+    read(
+        "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER",
+        Mlflow,
+        "Random part of the wait, seconds.",
+    ),
+    read(
+        "MLFLOW_HTTP_REQUEST_TIMEOUT",
+        Mlflow,
+        "Longest wait for one answer, seconds.",
+    ),
+    sets(
+        "WANDB_PROJECT",
+        Wandb,
+        "integrations.wandb.project",
+        "Project.",
+    ),
+    sets(
+        "WANDB_ENTITY",
+        Wandb,
+        "integrations.wandb.entity",
+        "User or team that owns the project.",
+    ),
+    read("WANDB_API_KEY", Wandb, "Key of the account."),
+    read("WANDB_BASE_URL", Wandb, "Address of the server."),
+    read("WANDB_NAME", Wandb, "Name of the run."),
+    read("WANDB_NOTES", Wandb, "Notes on the run."),
+    read("WANDB_TAGS", Wandb, "Tags, with commas between them."),
+    read("WANDB_RUN_GROUP", Wandb, "Group of the run."),
+    read("WANDB_JOB_TYPE", Wandb, "Type of the job."),
+    read("WANDB_RUN_ID", Wandb, "Id of the run."),
+    read("WANDB_RESUME", Wandb, "What to do where the run exists."),
+    read("WANDB_MODE", Wandb, "`online`, `offline` or `disabled`."),
+    read("WANDB_DIR", Wandb, "Folder of offline runs."),
+    read("WANDB_HOST", Wandb, "Name of this machine."),
+    read(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        OpenTelemetry,
+        "Address of the collector.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        OpenTelemetry,
+        "Headers of each request.",
+    ),
+    read("OTEL_EXPORTER_OTLP_PROTOCOL", OpenTelemetry, "Protocol."),
+    read(
+        "OTEL_EXPORTER_OTLP_COMPRESSION",
+        OpenTelemetry,
+        "`gzip` or nothing.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        OpenTelemetry,
+        "Longest wait for one answer, milliseconds.",
+    ),
+    read("OTEL_SERVICE_NAME", OpenTelemetry, "Name of the service."),
+    read(
+        "OTEL_RESOURCE_ATTRIBUTES",
+        OpenTelemetry,
+        "Attributes of the resource.",
+    ),
+    read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
+    read("HTTP_PROXY", Network, "Proxy for `http://`."),
+    read("HTTPS_PROXY", Network, "Proxy for `https://`."),
+    read("ALL_PROXY", Network, "Proxy for both."),
+    read(
+        "NO_PROXY",
+        Network,
+        "Hosts that are reached without a proxy.",
+    ),
+    read("SSL_CERT_FILE", Network, "Certificates to trust."),
+    read("SSL_CERT_DIR", Network, "Folder of certificates to trust."),
+    read(
+        "CI",
+        Source,
+        "Whether this is a job of continuous integration.",
+    ),
+    read("GITHUB_SHA", Source, "Commit of a GitHub job."),
+    read("GITHUB_REPOSITORY", Source, "Repository of a GitHub job."),
+    read("GITHUB_RUN_ID", Source, "Id of a GitHub job."),
+    read("CI_COMMIT_SHA", Source, "Commit of a GitLab job."),
+    read("CI_JOB_URL", Source, "Address of a GitLab job."),
+    read("BUILDKITE_COMMIT", Source, "Commit of a Buildkite job."),
+    read("SLURM_JOB_ID", Source, "Id of a Slurm job."),
+    read(
+        "CUDA_VISIBLE_DEVICES",
+        Source,
+        "GPUs that this process may use.",
+    ),
+    read("OMP_NUM_THREADS", Source, "Threads of OpenMP; recorded."),
+    read("RAYON_NUM_THREADS", Source, "Threads of rayon; recorded."),
+    read(
+        "KUBERNETES_SERVICE_HOST",
+        Source,
+        "Present within Kubernetes; recorded as that.",
+    ),
+    read("USER", Source, "Name of the user, for the sinks."),
+    read("LOGNAME", Source, "As `USER`."),
+    read("HOME", System, "The user's folder."),
+    read(
+        "XDG_CACHE_HOME",
+        System,
+        "Parent of lem's cache; `~/.cache` without it.",
+    ),
+    read("XDG_CONFIG_HOME", System, "Parent of the user's settings."),
+    read("TMPDIR", System, "Folder of temporary files."),
+    read("NO_COLOR", System, "Present: no colours."),
+    read(
+        "CLICOLOR_FORCE",
+        System,
+        "Colours even where the output is no terminal.",
+    ),
+    read("COLUMNS", System, "Width of the terminal."),
+    read("TERM", System, "Kind of the terminal."),
+    read(
+        "LEM_CACHE_DIR",
+        System,
+        "Folder of models that lem fetched; `$XDG_CACHE_HOME/lem` without it.",
+    ),
+];
+
+/// The variables that somebody other than the configuration cares about.
+///
+/// It prints as names only.
+#[derive(Clone, Default, PartialEq)]
+pub struct Ecosystem {
+    values: BTreeMap<String, (Owner, String)>,
+}
+
+impl Ecosystem {
+    pub fn new(environment: &Environment) -> Self {
+        let values = environment
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .filter_map(|(name, value)| Some((name.to_owned(), (owner(name)?, value.to_owned()))))
+            .collect();
+        Self { values }
+    }
+
+    /// A variable's value; `None` also where it is or holds a secret: then ask
+    /// [`Ecosystem::secret`]. An empty variable counts as unset.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.values.get(name)?;
+        (!is_secret(name, value)).then_some(value)
+    }
+
+    /// Any variable's value, wrapped.
+    pub fn secret(&self, name: &str) -> Option<Secret> {
+        self.values.get(name).map(|(_, value)| Secret::new(value))
+    }
+
+    /// The part that is one owner's own, to hand on to it.
+    pub fn part(&self, owner: Owner) -> Part<'_> {
+        Part {
+            ecosystem: self,
+            owner,
+        }
+    }
+
+    /// Names and values without the secrets, for the record.
+    pub fn shown(&self) -> BTreeMap<&str, &str> {
+        self.values
+            .keys()
+            .filter_map(|name| Some((name.as_str(), self.get(name)?)))
+            .collect()
+    }
+}
+
+fn is_secret(name: &str, value: &str) -> bool {
+    redact::is_secret_name(name)
+        || name.to_ascii_uppercase().ends_with("_HEADERS")
+        || redact::text(value) != value
+}
+
+fn owner(name: &str) -> Option<Owner> {
+    VARIABLES
+        .iter()
+        // Proxies are spelt in both cases.
+        .find(|variable| {
+            variable.name == name
+                || variable.owner == Network && variable.name.eq_ignore_ascii_case(name)
+        })
+        .map(|variable| variable.owner)
+        .or_else(|| {
+            Owner::ALL
+                .into_iter()
+                .find(|owner| owner.prefixes().iter().any(|p| name.starts_with(p)))
+        })
+}
+
+impl fmt::Debug for Ecosystem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
+
+/// One owner's variables, secrets included: for the code that sends them to that owner.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    ecosystem: &'a Ecosystem,
+    owner: Owner,
+}
+
+impl Part<'_> {
+    pub fn lookup(&self, name: &str) -> Option<String> {
+        let (owner, value) = self.ecosystem.values.get(name)?;
+        (*owner == self.owner).then(|| value.clone())
+    }
+}
+
+impl fmt::Debug for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Part").field(&self.owner).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Ecosystem, Owner, VARIABLES};
+    use crate::config::Environment;
+    use crate::config::keys::keys;
+
+    fn ecosystem() -> Ecosystem {
+        Ecosystem::new(&Environment::from_iter([
+            ("MLFLOW_TRACKING_PASSWORD", "hunter2"),
+            ("MLFLOW_TRACKING_URI", "http://u:hunter2@h"),
+            ("MLFLOW_TRACKING_USERNAME", "ada"),
+            ("MLFLOW_SOMETHING_NEW", "1"),
+            ("WANDB_API_KEY", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x=hunter2"),
+            ("https_proxy", "http://u:hunter2@proxy"),
+            ("UNRELATED", "hunter2"),
+            ("HF_HOME", ""),
+        ]))
+    }
+
+    #[test]
+    fn secrets_come_wrapped_and_are_never_printed() {
+        let ecosystem = ecosystem();
+        assert_eq!(ecosystem.get("MLFLOW_TRACKING_USERNAME"), Some("ada"));
+        for name in [
+            "MLFLOW_TRACKING_PASSWORD",
+            "MLFLOW_TRACKING_URI",
+            "WANDB_API_KEY",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+            "https_proxy",
+        ] {
+            assert_eq!(ecosystem.get(name), None, "{name}");
+            let secret = ecosystem.secret(name).expect("is there");
+            assert!(secret.expose().contains("hunter2"));
+        }
+        let shown = format!(
+            "{ecosystem:?} {:?} {:?}",
+            ecosystem.shown(),
+            ecosystem.part(Owner::Wandb)
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn a_part_has_its_owners_variables_only() {
+        let ecosystem = ecosystem();
+        let mlflow = ecosystem.part(Owner::Mlflow);
+        assert_eq!(
+            mlflow.lookup("MLFLOW_TRACKING_PASSWORD").as_deref(),
+            Some("hunter2")
+        );
+        assert_eq!(mlflow.lookup("MLFLOW_SOMETHING_NEW").as_deref(), Some("1"));
+        assert_eq!(mlflow.lookup("WANDB_API_KEY"), None);
+        assert_eq!(ecosystem.secret("UNRELATED"), None);
+        assert_eq!(ecosystem.get("HF_HOME"), None, "empty is unset");
+    }
+
+    #[test]
+    fn every_key_that_a_variable_sets_exists_and_is_text() {
+        for variable in VARIABLES {
+            if let Some(key) = variable.key {
+                let row = keys().row(key).expect(key);
+                assert!(row.field.shape.is_text(), "{key}");
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Address;
+
+/// The embedded engine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Candle {
+    /// Threads; left out: one a physical core.
+    #[schemars(range(min = 1, max = 4_096))]
+    pub threads: Option<u32>,
+    /// What becomes of quantised weights.
+    pub quantized: QuantizedWeights,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum QuantizedWeights {
+    #[default]
+    /// Quantised in memory; unpacked in the kernels.
+    Native,
+    /// Unpacked to floating point when loading.
+    Dequantize,
+}
+
+/// Keys of version 2 for the PyTorch backend.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pytorch {
+    /// Load the weights in 4 bits (bitsandbytes).
+    pub load_in_4bit: Option<bool>,
+    /// Load the weights in 8 bits (bitsandbytes).
+    pub load_in_8bit: Option<bool>,
+    /// Attention: `eager`, `sdpa` or `flash_attention_2`.
+    pub attn_implementation: Option<String>,
+    /// Compile the model: `true`, `false` or the mode of `torch.compile`.
+    pub torch_compile: Option<Value>,
+    /// Backend of `torch.compile`.
+    pub torch_compile_backend: Option<String>,
+    /// Keep keys and values between steps.
+    pub use_cache: Option<bool>,
+    /// Kind of key-value cache: `static`, `sliding_window`, …
+    pub cache_implementation: Option<String>,
+    /// Beam search: `enabled`, `num_beams`, …
+    pub beam_search: Option<Value>,
+    /// Speculative decoding with a smaller model: `model`, `num_tokens`.
+    pub assisted_generation: Option<Value>,
+}
+
+/// Launch options of vLLM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vllm {
+    /// Most sequences in one step.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_num_seqs: Option<u32>,
+    /// Most tokens in one step.
+    pub max_num_batched_tokens: Option<u32>,
+    /// Share of the GPU's memory to take.
+    #[schemars(range(min = 0.01, max = 1.0))]
+    pub gpu_memory_utilization: Option<f64>,
+    /// GPUs that share each layer.
+    #[schemars(range(min = 1, max = 1_024))]
+    pub tensor_parallel_size: Option<u32>,
+    /// GPUs that share the layers between them.
+    #[schemars(range(min = 1, max = 1_024))]
+    pub pipeline_parallel_size: Option<u32>,
+    /// Reuse the cache of a common prefix.
+    pub enable_prefix_caching: Option<bool>,
+    /// Cut long prompts into chunks.
+    pub enable_chunked_prefill: Option<bool>,
+    /// Type of the key-value cache.
+    pub kv_cache_dtype: Option<String>,
+    /// Tokens in a block of the cache.
+    #[schemars(range(min = 1, max = 1_024))]
+    pub block_size: Option<u32>,
+    /// Longest context, tokens.
+    pub max_model_len: Option<u32>,
+    /// No CUDA graphs.
+    pub enforce_eager: Option<bool>,
+    /// Quantisation of the weights: `awq`, `gptq`, `fp8`, …
+    pub quantization: Option<String>,
+    pub speculative: VllmSpeculative,
+    /// LoRA adapters.
+    pub lora: Option<Value>,
+}
+
+/// Speculative decoding in vLLM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct VllmSpeculative {
+    /// The draft model.
+    pub model: Option<String>,
+    /// Draft tokens a step.
+    pub num_tokens: Option<u32>,
+    /// `ngram`, `eagle`, `draft_model`, …
+    pub method: Option<String>,
+    /// Shortest n-gram to look up.
+    pub prompt_lookup_min: Option<u32>,
+    /// Longest n-gram to look up.
+    pub prompt_lookup_max: Option<u32>,
+    /// GPUs that share the draft model.
+    pub draft_tp_size: Option<u32>,
+}
+
+/// Launch options of TensorRT-LLM.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tensorrt {
+    /// Folder of a built engine.
+    pub engine_path: Option<String>,
+    /// Most sequences in one step.
+    pub max_batch_size: Option<u32>,
+    /// Optimisation level of the builder.
+    #[schemars(range(min = 0, max = 5))]
+    pub builder_opt_level: Option<u32>,
+    /// GPUs that share each layer.
+    #[schemars(range(min = 1, max = 1_024))]
+    pub tp_size: Option<u32>,
+    /// GPUs that share the layers between them.
+    #[schemars(range(min = 1, max = 1_024))]
+    pub pp_size: Option<u32>,
+    /// Quantisation of the weights: `fp8`, `int8_sq`, `int4_awq`, …
+    pub quantization: Option<String>,
+    /// Kind of key-value cache: `paged` or `continuous`.
+    pub kv_cache_type: Option<String>,
+    /// Cut long prompts into chunks.
+    pub enable_chunked_context: Option<bool>,
+    /// Reuse the cache of a common prefix.
+    pub enable_kv_cache_reuse: Option<bool>,
+    /// The draft model.
+    pub draft_model: Option<String>,
+    /// Draft tokens a step.
+    pub num_draft_tokens: Option<u32>,
+}
+
+/// A server to attach to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address of a server that is already running.
+    pub url: Option<Address>,
+}
+
+/// A program that speaks the worker protocol.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+}

@@ -1,0 +1,82 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How it is measured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Measurement {
+    /// How often sensors are polled, milliseconds.
+    #[schemars(range(min = 1, max = 60_000))]
+    pub interval_ms: u32,
+    pub warmup: Warmup,
+    pub baseline: Baseline,
+    /// A cycle longer than this is written to disk in segments of this length, seconds.
+    #[schemars(range(min = 1.0, max = 86_400.0))]
+    pub segment_s: f64,
+    /// Wait between two cycles, seconds.
+    #[schemars(range(min = 0.0, max = 86_400.0))]
+    pub pause_s: f64,
+}
+
+impl Default for Measurement {
+    fn default() -> Self {
+        Self {
+            interval_ms: 100,
+            warmup: Warmup::default(),
+            baseline: Baseline::default(),
+            segment_s: 60.0,
+            pause_s: 0.0,
+        }
+    }
+}
+
+/// Unmeasured work before the first cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Warmup {
+    /// Fewest warm-up rounds (a batch each).
+    #[schemars(range(min = 0, max = 10_000))]
+    pub min_rounds: u32,
+    /// Most warm-up rounds; equal to `min_rounds`, exactly so many.
+    #[schemars(range(min = 0, max = 10_000))]
+    pub max_rounds: u32,
+    /// Steady when the last rounds' times per token spread less than this (coefficient of
+    /// variation) and show no trend.
+    #[schemars(range(min = 0.0001, max = 1.0))]
+    pub tolerance: f64,
+}
+
+impl Default for Warmup {
+    fn default() -> Self {
+        Self {
+            min_rounds: 2,
+            max_rounds: 10,
+            tolerance: 0.05,
+        }
+    }
+}
+
+/// The idle baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Baseline {
+    /// Measure the idle power before the model is loaded, with it loaded, and after the run
+    /// (`--measure-baseline`).
+    pub enabled: bool,
+    /// How long each is observed, seconds. 30 for a good one, 60 to publish.
+    #[schemars(range(min = 0.5, max = 3_600.0))]
+    pub duration_s: f64,
+    /// Time that is let pass before observing, seconds.
+    #[schemars(range(min = 0.0, max = 3_600.0))]
+    pub settle_s: f64,
+}
+
+impl Default for Baseline {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            duration_s: 30.0,
+            settle_s: 5.0,
+        }
+    }
+}
