@@ -1,7 +1,206 @@
-//! The command line's definitions.
+//! The command line's definitions: what may be typed, and nothing of what it does.
 
-use std::process::ExitCode;
+use std::path::PathBuf;
 
-pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Measures what LLM inference really costs (energy, time, compute, memory, carbon), split into
+/// prefill and decode, with an error bar on every joule, and delivers the numbers to MLflow and
+/// other tools.
+#[derive(Debug, Parser)]
+#[command(name = "lem", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  lem run configs/quickstart.yaml                 measure a small real model
+  lem run my.yaml --set batching.batch_size=4     change one key
+  lem run my.yaml --mlflow                        deliver to MLFLOW_TRACKING_URI, or ./mlruns
+  lem export lem-runs/RUN --to mlflow             deliver later, or again
+  lem env                                         what can be measured on this machine
+
+Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 measured but a delivery is
+incomplete (with --strict-export), 130 interrupted.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Measure a model: baseline, warm-up, cycles, result, delivery
+    Run(RunArgs),
+    /// Deliver a run to a sink, now or again; a repeat changes nothing there
+    Export(ExportArgs),
+    /// Look at the results of runs
+    #[command(subcommand)]
+    Results(ResultsVerb),
+    /// Check, show and write configurations
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// List every metric with its names in every tool
+    Metrics(MetricsArgs),
+    /// Show what this machine is and what can be measured on it
+    Env(EnvArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  lem completions bash > ~/.local/share/bash-completion/completions/lem")]
+    Completions {
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Folder for one page a verb; left out, lem's own page goes to standard output
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum MetricsFormat {
+    #[default]
+    Table,
+    Json,
+    Markdown,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The configuration (YAML)
+    pub config: PathBuf,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Parent folder of runs [default: ./lem-runs]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Name of the run
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Measured cycles
+    #[arg(long, value_name = "N")]
+    pub cycles: Option<u32>,
+    /// Measure the idle power before, loaded and after
+    #[arg(long)]
+    pub measure_baseline: bool,
+    /// Profile the engine's operators
+    #[arg(long)]
+    pub profile: bool,
+    /// Continue a run that was broken off
+    #[arg(long, value_name = "ID")]
+    pub resume: Option<String>,
+    /// Check everything and say what would be done; measure and send nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long, value_enum, default_value_t, help = FORMAT_HELP)]
+    pub format: Format,
+
+    #[command(flatten)]
+    pub sinks: SinkArgs,
+}
+
+/// Where to deliver to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Delivery")]
+pub struct SinkArgs {
+    /// Deliver to MLflow
+    #[arg(long)]
+    pub mlflow: bool,
+    /// Deliver to Weights & Biases
+    #[arg(long)]
+    pub wandb: bool,
+    /// Serve a Prometheus endpoint
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:9464")]
+    pub prometheus: Option<String>,
+    /// Deliver over OTLP
+    #[arg(long)]
+    pub otlp: bool,
+    /// Exit with 3 where a delivery is incomplete
+    #[arg(long)]
+    pub strict_export: bool,
+}
+
+const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The run's folder
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// The sink; may be given again
+    #[arg(long, value_name = "SINK", required = true)]
+    pub to: Vec<String>,
+    /// A configuration to take the sinks' settings from, before those recorded in the run
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set one key (`integrations.mlflow.tracking_uri=…`); may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How long to go on trying, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
+    pub deadline: f64,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ResultsVerb {
+    /// Show a run's result, also of one that was killed
+    Show {
+        #[arg(value_name = "RUN_DIR")]
+        run: PathBuf,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Make result.json again from the run's records
+    Rebuild {
+        #[arg(value_name = "RUN_DIR")]
+        run: PathBuf,
+    },
+    /// Print the JSON Schema of result.json
+    Schema,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Say everything that is wrong with a configuration
+    Validate {
+        config: PathBuf,
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+    },
+    /// Show the resolved configuration
+    Show {
+        config: PathBuf,
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Say where each value was defined
+        #[arg(long)]
+        origin: bool,
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Print the JSON Schema of configurations, for editors
+    Schema,
+    /// Write a commented configuration to start from
+    New {
+        /// The file; left out, standard output
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    #[arg(long, value_enum, default_value_t)]
+    pub format: MetricsFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct EnvArgs {
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
+
 fn main() -> ExitCode {
-    lem::cli::main()
+    lem::command::dispatch(lem::cli::Cli::parse())
 }

@@ -1,1 +1,66 @@
-//! One file a verb.
+//! One file a verb, and what they share: exit codes, output, failure.
+
+mod completions;
+mod metrics;
+mod terminal;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Verb};
+
+pub use terminal::{say, show};
+
+/// The contract for scripts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    Done = 0,
+    Failed = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// Measured, but a delivery is incomplete.
+    Owing = 3,
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a verb ended early: what, where, why and the next step, for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    pub exit: Exit,
+    pub message: String,
+}
+
+impl Failure {
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Usage, message: message.into() }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, message: message.into() }
+    }
+}
+
+pub type Outcome = Result<Exit, Failure>;
+
+pub fn dispatch(cli: Cli) -> ExitCode {
+    let outcome = match cli.verb {
+        Verb::Metrics(args) => metrics::metrics(&args),
+        Verb::Completions { shell } => completions::completions(shell),
+        Verb::Man { out } => completions::man(out.as_deref()),
+        _ => todo!(),
+    };
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            say(&format!("error: {failure}"));
+            failure.exit.into()
+        }
+    }
+}

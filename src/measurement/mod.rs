@@ -1,1 +1,181 @@
 //! Where an engine and a meter meet: baseline, warm-up, cycles.
+//!
+//! A cycle answers the whole workload once. From the first edge read of the meter
+//! to the last, nothing runs but the engine, the sampler and appends to memory: the
+//! quiet window. Records are written between cycles. A cycle that is longer than a
+//! segment is written in parts, each marked in the log, because losing an hour is
+//! worse than one disturbed moment that is known.
+
+mod baseline;
+mod collect;
+mod cycle;
+mod probe;
+mod warmup;
+
+use std::time::Duration;
+
+use lem_record::{Recorder, Warning};
+
+use crate::config;
+use crate::engine::{Cancel, Engine, EngineError, Work};
+
+pub use baseline::{BaselineKind, observe};
+pub use cycle::CycleDone;
+pub use probe::{Probe, Window};
+
+/// What a measurement works with.
+pub struct Session<'a> {
+    pub engine: &'a mut dyn Engine,
+    pub probe: &'a dyn Probe,
+    pub recorder: &'a dyn Recorder,
+    pub observer: &'a mut dyn Observer,
+    pub cancel: &'a Cancel,
+}
+
+/// Hears of progress, between the measured windows only.
+pub trait Observer {
+    fn stage(&mut self, _what: &str) {}
+    fn warmup_round(&mut self, _round: u32, _most: u32) {}
+    fn cycle_starts(&mut self, _cycle: u32, _of: u32) {}
+    fn cycle_done(&mut self, _done: &CycleDone) {}
+    /// Records are on disk and the next window has not begun: the time to send.
+    fn between_cycles(&mut self) {}
+}
+
+/// For those who do not want to hear.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every cycle was measured.
+    Complete,
+    /// The user asked to stop; what was finished before stands.
+    Interrupted,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MeasureError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(
+        "the run's log could not be written: {0}. Free some space or choose another folder with --output; what was measured before is kept"
+    )]
+    Log(#[from] std::io::Error),
+}
+
+/// How many of what; the part of the configuration that the measurement obeys.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub work: Work,
+    pub cycles: u32,
+    /// Cycles that an earlier process finished: they are not measured again.
+    pub first_cycle: u32,
+    pub measurement: config::Measurement,
+}
+
+/// Measures. The recorder's log must have been started.
+pub fn measure(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, MeasureError> {
+    // Loading is over: whatever is sent from here on would disturb.
+    session.recorder.quiet(true);
+    let ended = measure_quietly(session, plan);
+    session.recorder.quiet(false);
+    session.recorder.commit()?;
+    ended
+}
+
+fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, MeasureError> {
+    warm_up(session, plan)?;
+    if session.cancel.is_cancelled() {
+        return Ok(Ended::Interrupted);
+    }
+    take_baseline(session, plan, BaselineKind::Loaded)?;
+    for cycle in plan.first_cycle..plan.cycles {
+        if session.cancel.is_cancelled() {
+            return Ok(Ended::Interrupted);
+        }
+        if cycle > plan.first_cycle {
+            pause(
+                Duration::from_secs_f64(plan.measurement.pause_s),
+                session.cancel,
+            );
+        }
+        session.observer.cycle_starts(cycle, plan.cycles);
+        let done = cycle::run(session, plan, cycle)?;
+        session.recorder.quiet(false);
+        session.observer.cycle_done(&done);
+        session.observer.between_cycles();
+        session.recorder.quiet(true);
+        if !done.complete {
+            return Ok(Ended::Interrupted);
+        }
+    }
+    take_baseline(session, plan, BaselineKind::After)?;
+    Ok(Ended::Complete)
+}
+
+fn take_baseline(
+    session: &mut Session<'_>,
+    plan: &Plan,
+    kind: BaselineKind,
+) -> Result<(), MeasureError> {
+    let rule = &plan.measurement.baseline;
+    if !rule.enabled || session.cancel.is_cancelled() {
+        return Ok(());
+    }
+    session.observer.stage(kind.told());
+    for record in observe(session.probe, rule, kind, session.cancel) {
+        session.recorder.record(record);
+    }
+    session.recorder.commit()?;
+    Ok(())
+}
+
+fn warm_up(session: &mut Session<'_>, plan: &Plan) -> Result<(), MeasureError> {
+    let rule = &plan.measurement.warmup;
+    let most = rule.max_rounds.max(rule.min_rounds);
+    if most == 0 {
+        return Ok(());
+    }
+    session.observer.stage("Warming up");
+    let mut seconds_per_token = Vec::new();
+    let verdict = loop {
+        if let Some(verdict) = warmup::verdict(&seconds_per_token, rule) {
+            break verdict;
+        }
+        if session.cancel.is_cancelled() {
+            return Ok(());
+        }
+        let round = u32::try_from(seconds_per_token.len()).unwrap_or(u32::MAX);
+        session.observer.warmup_round(round, most);
+        seconds_per_token.push(cycle::warmup_round(session, plan, round)?);
+    };
+    if !verdict.steady && rule.max_rounds > rule.min_rounds {
+        session.recorder.record(lem_record::Record::Warning(Warning {
+            code: "warmup.unsteady".into(),
+            message: format!(
+                "After {} warm-up rounds the time per token still varies by {:.0} % (allowed: {:.0} %)",
+                verdict.rounds,
+                verdict.spread.unwrap_or(f64::NAN) * 100.0,
+                rule.tolerance * 100.0
+            ),
+            remedy: "Look for other work on this machine, or raise measurement.warmup.max_rounds"
+                .into(),
+        }));
+    }
+    Ok(())
+}
+
+/// Sleeps, but not through an interrupt.
+fn pause(time: Duration, cancel: &Cancel) {
+    let end = std::time::Instant::now() + time;
+    while !cancel.is_cancelled() {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(Duration::from_millis(100)));
+    }
+}

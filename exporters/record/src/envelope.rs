@@ -51,7 +51,10 @@ impl Envelope {
         Ok(Self {
             run: line.run,
             n: line.n,
-            at: Stamp { mono_ns: line.mono_ns, unix_ns: line.unix_ns },
+            at: Stamp {
+                mono_ns: line.mono_ns,
+                unix_ns: line.unix_ns,
+            },
             record: Record::decode(&line.kind, line.data.get())?,
         })
     }
@@ -63,13 +66,24 @@ mod tests {
     use crate::{Record, Stamp, Warning};
 
     fn envelope(record: Record) -> Envelope {
-        Envelope { run: "r1".into(), n: 7, at: Stamp { mono_ns: 5, unix_ns: 6 }, record }
+        Envelope {
+            run: "r1".into(),
+            n: 7,
+            at: Stamp {
+                mono_ns: 5,
+                unix_ns: 6,
+            },
+            record,
+        }
     }
 
     #[test]
     fn a_line_reads_back_as_it_was_written() {
-        let warning =
-            Warning { code: "a.b".into(), message: "it \n broke".into(), remedy: "mend".into() };
+        let warning = Warning {
+            code: "a.b".into(),
+            message: "it \n broke".into(),
+            remedy: "mend".into(),
+        };
         let written = envelope(Record::Warning(warning));
         let line = written.encode().expect("encodes");
         assert!(!line.contains('\n'));
@@ -78,7 +92,8 @@ mod tests {
 
     #[test]
     fn a_kind_of_a_newer_version_is_skipped_not_refused() {
-        let line = r#"{"run":"r","n":0,"mono_ns":1,"unix_ns":2,"kind":"hologram","data":{"x":[1]}}"#;
+        let line =
+            r#"{"run":"r","n":0,"mono_ns":1,"unix_ns":2,"kind":"hologram","data":{"x":[1]}}"#;
         let read = Envelope::decode(line).expect("decodes");
         assert_eq!(read.record, Record::Unknown("hologram".into()));
     }

@@ -39,8 +39,11 @@ pub trait Exporter: Send {
 
     /// The run has ended: set its status, flush, and say where to look at it.
     /// May come again for a run that was finished before.
-    async fn finish(&mut self, status: RunStatus, deadline: Duration)
-    -> Result<Receipt, ExportError>;
+    async fn finish(
+        &mut self,
+        status: RunStatus,
+        deadline: Duration,
+    ) -> Result<Receipt, ExportError>;
 
     /// What the sink must remember between processes (remote ids); kept in the cursor file.
     fn state(&self) -> Value;
@@ -78,7 +81,10 @@ pub struct Rejected {
 pub enum ExportError {
     /// The same call may succeed later; not before `after` where the other end said so.
     #[error("{reason}")]
-    Retry { reason: String, after: Option<Duration> },
+    Retry {
+        reason: String,
+        after: Option<Duration>,
+    },
     /// The same call will never succeed with this configuration.
     #[error("{reason}. {remedy}")]
     GiveUp { reason: String, remedy: String },
@@ -86,11 +92,17 @@ pub enum ExportError {
 
 impl ExportError {
     pub fn retry(reason: impl Into<String>) -> Self {
-        Self::Retry { reason: reason.into(), after: None }
+        Self::Retry {
+            reason: reason.into(),
+            after: None,
+        }
     }
 
     pub fn give_up(reason: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::GiveUp { reason: reason.into(), remedy: remedy.into() }
+        Self::GiveUp {
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -111,11 +123,16 @@ pub struct Check {
 
 impl Check {
     pub fn push(&mut self, what: impl Into<String>, outcome: CheckOutcome) {
-        self.items.push(CheckItem { what: what.into(), outcome });
+        self.items.push(CheckItem {
+            what: what.into(),
+            outcome,
+        });
     }
 
     pub fn failed(&self) -> bool {
-        self.items.iter().any(|item| matches!(item.outcome, CheckOutcome::Failed { .. }))
+        self.items
+            .iter()
+            .any(|item| matches!(item.outcome, CheckOutcome::Failed { .. }))
     }
 }
 
@@ -129,8 +146,15 @@ pub struct CheckItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckOutcome {
-    Ok { detail: String },
-    Failed { why: String, remedy: String },
+    Ok {
+        detail: String,
+    },
+    Failed {
+        why: String,
+        remedy: String,
+    },
     /// Cannot be known without leaving something behind.
-    Unknown { why: String },
+    Unknown {
+        why: String,
+    },
 }

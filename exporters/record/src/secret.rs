@@ -52,7 +52,10 @@ mod tests {
     #[test]
     fn a_secret_is_never_shown() {
         let secret = Secret::new("hunter2");
-        let shown = format!("{secret} {secret:?} {secret:#?} {}", serde_json::json!(secret));
+        let shown = format!(
+            "{secret} {secret:?} {secret:#?} {}",
+            serde_json::json!(secret)
+        );
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 }

@@ -14,7 +14,10 @@ pub struct Stamp {
 impl Stamp {
     /// Reads both clocks, one right after the other.
     pub fn now() -> Self {
-        Self { mono_ns: Self::mono_ns(), unix_ns: read(ClockId::Realtime) }
+        Self {
+            mono_ns: Self::mono_ns(),
+            unix_ns: read(ClockId::Realtime),
+        }
     }
 
     /// Reads CLOCK_MONOTONIC only: what a hot path should call.
@@ -35,5 +38,7 @@ impl Stamp {
 
 fn read(clock: ClockId) -> i64 {
     let t = clock_gettime(clock);
-    t.tv_sec.saturating_mul(1_000_000_000).saturating_add(t.tv_nsec)
+    t.tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(t.tv_nsec)
 }

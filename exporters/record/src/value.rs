@@ -2,7 +2,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a number was obtained. Every energy, power, FLOP and quality number says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
     /// Read from a sensor or a clock.
@@ -75,11 +77,18 @@ pub struct Quantity {
 
 impl Quantity {
     pub fn new(value: f64, how: How) -> Self {
-        Self { value: Some(value), how: Some(how), ..Self::default() }
+        Self {
+            value: Some(value),
+            how: Some(how),
+            ..Self::default()
+        }
     }
 
     pub fn absent(reason: impl Into<String>) -> Self {
-        Self { reason: Some(reason.into()), ..Self::default() }
+        Self {
+            reason: Some(reason.into()),
+            ..Self::default()
+        }
     }
 
     #[must_use]
@@ -110,7 +119,12 @@ pub struct Histogram {
 impl Histogram {
     /// The four summaries that flat sinks log, with the `{q}` of their keys.
     pub const fn summaries(&self) -> [(&'static str, f64); 4] {
-        [("mean", self.mean), ("p50", self.p50), ("p90", self.p90), ("p99", self.p99)]
+        [
+            ("mean", self.mean),
+            ("p50", self.p50),
+            ("p90", self.p90),
+            ("p99", self.p99),
+        ]
     }
 }
 

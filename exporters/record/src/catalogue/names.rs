@@ -53,7 +53,11 @@ impl MetricDef {
     /// The fixed attributes and the point's own.
     pub fn all_attributes(&self, own: &Attributes) -> Attributes {
         let mut all = own.clone();
-        all.extend(self.fixed.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        all.extend(
+            self.fixed
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+        );
         all
     }
 
@@ -74,7 +78,11 @@ fn fill(stem: &str, attributes: &Attributes, quantile: Option<&str>) -> String {
         let (name, tail) = after.split_once('}').unwrap_or((after, ""));
         match name {
             "q" => out.push_str(quantile.unwrap_or("mean")),
-            _ => out.push_str(&attributes.get(name).map_or_else(|| "unknown".into(), |v| word(v))),
+            _ => out.push_str(
+                &attributes
+                    .get(name)
+                    .map_or_else(|| "unknown".into(), |v| word(v)),
+            ),
         }
         rest = tail;
     }
@@ -84,7 +92,13 @@ fn fill(stem: &str, attributes: &Attributes, quantile: Option<&str>) -> String {
 
 /// A value as part of a key: what every sink allows, in snake case.
 fn word(value: &str) -> String {
-    let mapped = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let mapped = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '_'
+        }
+    };
     value.chars().take(64).map(mapped).collect()
 }
 
@@ -97,7 +111,9 @@ pub fn prometheus_name(otel: &str, unit: &str, kind: Kind) -> String {
         .filter(|part| !part.is_empty())
         .map(str::to_owned)
         .collect();
-    let (main, per) = unit.split_once('/').map_or((unit, None), |(m, p)| (m, Some(p)));
+    let (main, per) = unit
+        .split_once('/')
+        .map_or((unit, None), |(m, p)| (m, Some(p)));
     let mut add = |suffix: String| {
         if !suffix.is_empty() && !tokens.contains(&suffix) {
             tokens.push(suffix);
@@ -122,7 +138,11 @@ pub fn prometheus_name(otel: &str, unit: &str, kind: Kind) -> String {
         tokens.push("total".into());
     }
     let name = tokens.join("_");
-    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
+    if name.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("_{name}")
+    } else {
+        name
+    }
 }
 
 fn unit_word(unit: &str) -> String {

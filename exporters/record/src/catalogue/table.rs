@@ -14,7 +14,17 @@ const fn m(
     attributes: &'static [&'static str],
     help: &'static str,
 ) -> MetricDef {
-    MetricDef { id, unit, kind, key_stem, key_unit, otel, fixed, attributes, help }
+    MetricDef {
+        id,
+        unit,
+        kind,
+        key_stem,
+        key_unit,
+        otel,
+        fixed,
+        attributes,
+        help,
+    }
 }
 
 #[rustfmt::skip] // one metric a line

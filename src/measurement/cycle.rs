@@ -1,0 +1,249 @@
+//! One measured cycle, and one round of warm-up.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lem_record::{
+    Attributes, CycleFinished, Record, Recorder, SegmentWritten, Span, SpanKind, Stamp,
+};
+
+use super::collect::Collector;
+use super::{MeasureError, Plan, Probe, Session, Window};
+use crate::engine::{Event, EventSink, Work};
+
+/// A cycle, as told to the observer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CycleDone {
+    pub cycle: u32,
+    pub seconds: f64,
+    pub requests: u64,
+    pub failed: u64,
+    pub output_tokens: u64,
+    /// False where it was interrupted: its records stand, but it is not counted.
+    pub complete: bool,
+}
+
+pub(super) fn run(
+    session: &mut Session<'_>,
+    plan: &Plan,
+    cycle: u32,
+) -> Result<CycleDone, MeasureError> {
+    let capabilities = session.engine.capabilities();
+    let events = Events::with_capacity(expected_events(&plan.work));
+    let collector = Mutex::new(Collector::new(
+        Some(cycle),
+        &plan.work.requests,
+        &[],
+        capabilities.true_token_times,
+    ));
+    let start_ns = Stamp::mono_ns();
+    session.probe.begin_window();
+    let outcome = {
+        let segments = Segments {
+            cycle,
+            every: Duration::from_secs_f64(plan.measurement.segment_s),
+            probe: session.probe,
+            recorder: session.recorder,
+            events: &events,
+            collector: &collector,
+            start_ns,
+        };
+        segments.written_beside(|| {
+            session
+                .engine
+                .generate(&plan.work, &mut &events, session.cancel)
+        })
+    };
+    // The engine's end is the cycle's end; the meter's edge read comes right after it.
+    let end_ns = Stamp::mono_ns();
+    let Window {
+        samples,
+        notes,
+        missed,
+    } = session.probe.end_window();
+
+    let mut collector = collector
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let mut spans = collector.take(events.drain());
+    spans.extend(collector.end(end_ns));
+    spans.push(Span {
+        span: SpanKind::Cycle,
+        name: format!("cycle-{cycle}"),
+        cycle: Some(cycle),
+        start_ns,
+        end_ns,
+        attributes: Attributes::new(),
+        request: None,
+    });
+    for record in samples.into_iter().map(Record::Samples).chain(notes) {
+        session.recorder.record(record);
+    }
+    for span in spans {
+        session.recorder.record(Record::Span(span));
+    }
+    let complete = outcome.is_ok() && !session.cancel.is_cancelled();
+    if complete {
+        session
+            .recorder
+            .record(Record::CycleFinished(CycleFinished {
+                cycle,
+                start_ns,
+                end_ns,
+                requests: collector.finished + collector.failed,
+                failed: collector.failed,
+                samples_missed: missed,
+            }));
+    }
+    session.recorder.commit()?;
+    outcome?;
+    Ok(CycleDone {
+        cycle,
+        seconds: seconds(start_ns, end_ns),
+        requests: collector.finished,
+        failed: collector.failed,
+        output_tokens: collector.output_tokens,
+        complete,
+    })
+}
+
+/// Answers one batch unmeasured; gives its time per output token in seconds.
+pub(super) fn warmup_round(
+    session: &mut Session<'_>,
+    plan: &Plan,
+    round: u32,
+) -> Result<f64, MeasureError> {
+    // The same batch each time, so that the rounds compare.
+    let mut work = plan.work.clone();
+    work.requests.truncate(work.batch_size.max(1));
+    work.due_ns.clear();
+    let events = Events::with_capacity(expected_events(&work));
+    let start_ns = Stamp::mono_ns();
+    session
+        .engine
+        .generate(&work, &mut &events, session.cancel)?;
+    let end_ns = Stamp::mono_ns();
+    let mut collector = Collector::new(None, &work.requests, &[], true);
+    collector.take(events.drain());
+    session.recorder.record(Record::Span(Span {
+        span: SpanKind::Warmup,
+        name: format!("round-{round}"),
+        cycle: None,
+        start_ns,
+        end_ns,
+        attributes: Attributes::new(),
+        request: None,
+    }));
+    Ok(seconds(start_ns, end_ns) / collector.output_tokens.max(1) as f64)
+}
+
+fn seconds(start_ns: u64, end_ns: u64) -> f64 {
+    end_ns.saturating_sub(start_ns) as f64 / 1e9
+}
+
+/// Room for every event of the work, so that the hot path does not allocate.
+fn expected_events(work: &Work) -> usize {
+    let tokens: u64 = work
+        .requests
+        .iter()
+        .map(|r| u64::from(r.max_output_tokens) + 4)
+        .sum();
+    usize::try_from(tokens).unwrap_or(usize::MAX).min(1 << 22)
+}
+
+/// The engine's events in memory. The lock is contended once a segment, if ever.
+struct Events(Mutex<Vec<Event>>);
+
+impl Events {
+    fn with_capacity(n: usize) -> Self {
+        Self(Mutex::new(Vec::with_capacity(n)))
+    }
+
+    fn drain(&self) -> Vec<Event> {
+        let mut events = lock(&self.0);
+        let room = events.capacity();
+        std::mem::replace(&mut *events, Vec::with_capacity(room.min(1 << 16)))
+    }
+}
+
+impl EventSink for &Events {
+    fn event(&mut self, event: Event) {
+        lock(&self.0).push(event);
+    }
+}
+
+/// A panic elsewhere must not cost the records: what a poisoned lock guards is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes a long cycle in parts while it runs.
+struct Segments<'a> {
+    cycle: u32,
+    every: Duration,
+    probe: &'a dyn Probe,
+    recorder: &'a dyn Recorder,
+    events: &'a Events,
+    collector: &'a Mutex<Collector>,
+    start_ns: u64,
+}
+
+impl Segments<'_> {
+    fn written_beside<T>(&self, work: impl FnOnce() -> T) -> T {
+        let done = (Mutex::new(false), Condvar::new());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut segment, mut since) = (0, self.start_ns);
+                let mut finished = lock(&done.0);
+                while !*finished {
+                    let (guard, wait) = done
+                        .1
+                        .wait_timeout(finished, self.every)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    finished = guard;
+                    if wait.timed_out() && !*finished {
+                        drop(finished);
+                        since = self.write(segment, since);
+                        segment += 1;
+                        finished = lock(&done.0);
+                    }
+                }
+            });
+            // Also when the work panics: a scope waits for its threads.
+            let _end = SetOnDrop(&done);
+            work()
+        })
+    }
+
+    fn write(&self, segment: u32, start_ns: u64) -> u64 {
+        let samples = self.probe.take_segment();
+        let spans = lock(self.collector).take(self.events.drain());
+        let end_ns = Stamp::mono_ns();
+        for samples in samples {
+            self.recorder.record(Record::Samples(samples));
+        }
+        for span in spans {
+            self.recorder.record(Record::Span(span));
+        }
+        let mark = SegmentWritten {
+            cycle: self.cycle,
+            segment,
+            start_ns,
+            end_ns,
+        };
+        self.recorder.record(Record::SegmentWritten(mark));
+        // A disk that fails now is met again, and reported, at the cycle's end:
+        // the recorder keeps what it could not write.
+        let _ = self.recorder.commit();
+        end_ns
+    }
+}
+
+struct SetOnDrop<'a>(&'a (Mutex<bool>, Condvar));
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.0) = true;
+        self.0.1.notify_all();
+    }
+}
