@@ -38,7 +38,7 @@ pub use phases::PhaseWindows;
 pub use records::records;
 pub use samples::{ColumnSamples, SourceSamples};
 pub use sensors::{Boundary, Curve, Sensor};
-pub use sheet::{Distribution, Entry, Fold, Reading, Sheet};
+pub use sheet::{Distribution, Entry, Fold, Reading, Sheet, as_quantity};
 pub use throughput::Counts;
 pub use uncertainty::Budget;
 pub use warnings::CODES;

@@ -41,6 +41,11 @@ impl PhaseWindows {
             other_ns,
         })
     }
+
+    /// What of the cycle is neither.
+    pub fn rest_of(&self, cycle: Window) -> Vec<Window> {
+        without(without(vec![cycle], &self.prefill), &self.decode)
+    }
 }
 
 pub fn total_ns(windows: &[Window]) -> u64 {

@@ -79,7 +79,7 @@ fn sheet(sheet: &Sheet, data: &RunData, t_ns: u64, cycle: Option<u32>, out: &mut
             cycle,
             how: distribution.how,
             uncertainty: None,
-            interval: None,
+            interval: distribution.interval(),
             method: None,
         }));
     }

@@ -126,6 +126,8 @@ pub struct Distribution {
     pub attributes: Attributes,
     pub how: How,
     pub values: Result<Vec<f64>, String>,
+    /// Sum and number of the values of each cycle.
+    cycles: Vec<(f64, f64)>,
 }
 
 impl Distribution {
@@ -134,6 +136,12 @@ impl Distribution {
         let values = self.values.as_ref().map_err(Clone::clone)?;
         latency::histogram(latency::bounds(self.id), values)
             .ok_or_else(|| "there is no value".into())
+    }
+
+    /// The interval of the mean over cycles: Σ sums over Σ numbers, because the values of
+    /// one cycle are not independent.
+    pub fn interval(&self) -> Option<Interval> {
+        Pairs::of(self.cycles.iter().copied()).interval()
     }
 }
 
@@ -220,11 +228,13 @@ impl Sheet {
 
     pub fn distribution(&mut self, id: &'static str, values: Result<Vec<f64>, String>) {
         debug_assert!(catalogue::find(id).is_some(), "{id} is not in the catalogue");
+        let cycle = values.as_ref().ok().map(|v| (v.iter().sum(), v.len() as f64));
         self.distributions.push(Distribution {
             id,
             attributes: Attributes::new(),
             how: How::Measured,
             values,
+            cycles: cycle.into_iter().collect(),
         });
     }
 
@@ -358,6 +368,7 @@ fn pool(run: &mut Vec<Distribution>, part: &Distribution) {
         run.push(part.clone());
         return;
     };
+    known.cycles.extend(&part.cycles);
     match (&mut known.values, &part.values) {
         (Ok(all), Ok(new)) => all.extend(new),
         (Err(_), Ok(_)) => known.values.clone_from(&part.values),

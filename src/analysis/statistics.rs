@@ -67,16 +67,8 @@ impl Pairs {
         Self { num, den }
     }
 
-    pub fn of_mean(values: &[f64]) -> Self {
-        Self::of(values.iter().map(|v| (*v, 1.0)))
-    }
-
     pub fn len(&self) -> usize {
         self.num.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.num.is_empty()
     }
 
     pub fn value(&self) -> Option<f64> {
