@@ -1,0 +1,384 @@
+//! Energy of a cycle: by component, by phase, gross and above idle.
+
+use lem_record::How;
+
+use super::baseline::Baselines;
+use super::data::{CycleData, RunData, Window};
+use super::phases::{self, PhaseWindows};
+use super::sensors::{Boundary, Curve, Sensor, word};
+use super::sheet::{Obtained, Reading, Sheet, sum};
+use super::statistics;
+use super::uncertainty::{Budget, counter_edges, effective_samples, gain, sampling};
+use crate::meter::Component;
+
+/// A counter is taken for a window of at least so many of its updates (its edges are then
+/// off by 2 % at most); below, sampled power where there is any.
+const UPDATES_FOR_COUNTER: f64 = 20.0;
+const NO_BASELINE: &str =
+    "no idle baseline was measured; --measure-baseline or measurement.baseline.enabled measures one";
+
+/// What the energy of every cycle is computed from.
+#[derive(Debug)]
+pub struct Context<'a> {
+    pub data: &'a RunData,
+    pub sensors: &'a [Sensor],
+    pub boundary: &'a Boundary,
+    pub baselines: &'a Baselines,
+}
+
+/// Energy of one sensor in a window.
+struct SensorEnergy {
+    total: Reading,
+    /// Joules that the counter, and the integral of power, gave.
+    counter: Option<f64>,
+    integral: Option<f64>,
+}
+
+/// Seconds between two values of a sensor that say something new, as sampled in this window.
+pub fn update_s(curve: &Curve, window: Window) -> f64 {
+    let spacing = curve.curve.spacing(window).unwrap_or(0.0);
+    spacing.max(curve.spec.update_s.unwrap_or(0.0))
+}
+
+/// A window as the sensor sees it: later by its lag.
+fn seen(curve: &Curve, window: Window) -> Window {
+    let lag_ns = (curve.spec.lag_s.unwrap_or(0.0).clamp(0.0, 10.0) * 1e9) as u64;
+    Window::new(
+        window.start_ns.saturating_add(lag_ns),
+        window.end_ns.saturating_add(lag_ns),
+    )
+}
+
+fn counted(sensor: &Sensor, window: Window) -> Result<(&Curve, f64), String> {
+    let curve = sensor.counter.as_ref().ok_or("it has no counter")?;
+    curve.curve.covers(window)?;
+    Ok((curve, curve.curve.between(window)))
+}
+
+fn integrated(sensor: &Sensor, window: Window) -> Result<(&Curve, f64), String> {
+    let curve = sensor.power.as_ref().ok_or("it has no power samples")?;
+    curve.curve.covers(window)?;
+    Ok((curve, curve.curve.between(seen(curve, window))))
+}
+
+fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
+    let (counter, integral) = (counted(sensor, window), integrated(sensor, window));
+    let long_enough = |curve: &Curve| {
+        integral.is_err() || window.seconds() >= UPDATES_FOR_COUNTER * update_s(curve, window)
+    };
+    let total = match (&counter, &integral) {
+        (Ok((curve, joules)), _) if long_enough(curve) => {
+            let watts = joules / window.seconds();
+            let step = curve.spec.resolution_j.unwrap_or(0.0);
+            let edges = counter_edges(watts, update_s(curve, window), step);
+            reading(sensor, *joules, edges, "energy counter")
+        }
+        (_, Ok((curve, joules))) => {
+            let u = sampling_of(curve, &[window]);
+            reading(sensor, *joules, u, "integral of power samples")
+        }
+        (Err(why), Err(also)) => {
+            let why = if sensor.power.is_some() { also } else { why };
+            let why = sensor.trouble.as_ref().unwrap_or(why);
+            return Err(format!("{} was not read in the whole cycle: {why}", sensor.id));
+        }
+        (Ok(_), Err(_)) => return Err(format!("{} could not be read", sensor.id)),
+    };
+    Ok(SensorEnergy {
+        total,
+        counter: counter.ok().map(|(_, joules)| joules),
+        integral: integral.ok().map(|(_, joules)| joules),
+    })
+}
+
+fn reading(sensor: &Sensor, joules: f64, statistical: f64, estimator: &str) -> Reading {
+    let method = match sensor.how {
+        How::Measured => format!("{estimator} ({})", sensor.method),
+        _ => sensor.method.clone(),
+    };
+    let budget = Budget {
+        systematic: gain(sensor.gain(), joules),
+        statistical,
+        shared: 0.0,
+    };
+    Reading::new(joules, sensor.how).method(method).budget(budget)
+}
+
+/// The sampling uncertainty of the windows together, joules.
+fn sampling_of(curve: &Curve, windows: &[Window]) -> f64 {
+    let powers: Vec<f64> = windows.iter().flat_map(|w| curve.curve.powers(seen(curve, *w))).collect();
+    let sd = statistics::stddev(&powers).unwrap_or(0.0);
+    let update = windows.first().map_or(0.0, |window| update_s(curve, *window));
+    sampling(
+        sd,
+        curve.spec.window_s.unwrap_or(0.0),
+        update,
+        effective_samples(&powers),
+        phases::seconds(windows),
+    )
+}
+
+/// Energy of one sensor in the windows of a phase: the shape comes from the finer series,
+/// the amount from what the total came from, so that the phases sum to it.
+fn phase_energy(
+    sensor: &Sensor,
+    energy: &SensorEnergy,
+    cycle: Window,
+    windows: &[Window],
+    what: &str,
+) -> Obtained {
+    let curve = match (energy.integral, energy.counter) {
+        (Some(_), _) => sensor.power.as_ref(),
+        (None, Some(_)) => sensor.counter.as_ref(),
+        (None, None) => None,
+    };
+    let curve = curve.ok_or_else(|| format!("{} was not read", sensor.id))?;
+    let update = update_s(curve, cycle);
+    if sensor.how == How::Measured {
+        phases::resolvable(windows, update, what, &sensor.id)?;
+    }
+    let joules: f64 = windows.iter().map(|w| curve.curve.between(seen(curve, *w))).sum();
+    let scale = match energy.integral {
+        Some(integral) if integral > 0.0 => energy.total.value / integral,
+        _ => 1.0,
+    };
+    let joules = joules * scale;
+    let (statistical, estimator) = if energy.integral.is_some() {
+        let name = if scale == 1.0 {
+            "power samples in the phase's windows"
+        } else {
+            "power samples in the phase's windows, scaled to the energy counter"
+        };
+        (sampling_of(curve, windows), name)
+    } else {
+        let watts = joules / phases::seconds(windows).max(f64::MIN_POSITIVE);
+        let step = curve.spec.resolution_j.unwrap_or(0.0);
+        let edges = counter_edges(watts, update, step) * (windows.len() as f64).sqrt();
+        (edges, "energy counter interpolated at the phase's edges")
+    };
+    let statistical = if windows.is_empty() { 0.0 } else { statistical };
+    let mut told = reading(sensor, joules, statistical, estimator);
+    if sensor.how != How::Measured {
+        told.reason = Some("modelled: the formula follows the load, no sensor saw the phase".into());
+    }
+    Ok(told)
+}
+
+/// What is above an idle power: E − B·t. An offset of the sensor cancels, its gain does
+/// not; a negative difference stands, because it is information.
+fn above(sensor: &Sensor, gross: &Obtained, idle: Option<(f64, f64)>, seconds: f64) -> Obtained {
+    let gross = gross.clone()?;
+    let (watts, u) = idle.ok_or(NO_BASELINE)?;
+    let value = gross.value - watts * seconds;
+    let budget = Budget {
+        systematic: gain(sensor.gain(), value),
+        statistical: gross.budget.map_or(0.0, |b| b.statistical),
+        shared: u * seconds,
+    };
+    let mut reading = Reading::new(value, gross.how).budget(budget);
+    reading.method = gross.method.map(|m| format!("{m}, minus idle power times time"));
+    Ok(reading)
+}
+
+/// A complement keeps its own exactness: what is left when the parts are taken away.
+fn rest(total: &Obtained, parts: [&Obtained; 2]) -> Obtained {
+    let mut left = total.clone()?;
+    for part in parts {
+        let part = part.clone()?;
+        left.value -= part.value;
+        left.budget = left.budget.zip(part.budget).map(|(a, b)| Budget {
+            systematic: a.systematic.zip(b.systematic).map(|(a, b)| (a - b).abs()),
+            ..a.plus(b)
+        });
+    }
+    left.method = Some("total minus prefill and decode".into());
+    Ok(left)
+}
+
+/// The sum over the sensors of the boundary.
+fn over<F>(context: &Context<'_>, each: F) -> Obtained
+where
+    F: FnMut(usize) -> Obtained,
+{
+    if context.boundary.total.is_empty() {
+        return Err(nothing_read(context.sensors));
+    }
+    sum(context.boundary.total.iter().copied().map(each))
+}
+
+fn nothing_read(sensors: &[Sensor]) -> String {
+    sensors.iter().find_map(|s| s.trouble.clone()).unwrap_or_else(|| {
+        "no power source: neither a sensor nor a model was read; lem env says what this machine has"
+            .into()
+    })
+}
+
+/// Fills in a cycle's energy and power.
+pub fn put(
+    context: &Context<'_>,
+    cycle: &CycleData,
+    windows: &Result<PhaseWindows, String>,
+    sheet: &mut Sheet,
+) {
+    let window = cycle.window;
+    let seconds = window.seconds();
+    let energies: Vec<Result<SensorEnergy, String>> =
+        context.sensors.iter().map(|sensor| sensor_energy(sensor, window)).collect();
+    let missing = || Err::<Reading, String>("there is no such sensor".into());
+    let total_of = |i: usize| match energies.get(i) {
+        Some(Ok(energy)) => Ok(energy.total.clone()),
+        Some(Err(why)) => Err(why.clone()),
+        None => missing(),
+    };
+    put_components(context, &total_of, sheet);
+
+    let mut total = over(context, total_of);
+    if let Ok(total) = &mut total {
+        let method = total.method.take().unwrap_or_default();
+        total.method = Some(format!("{}: {method}", context.boundary.told));
+    }
+    let phase_of = |i: usize, windows: &[Window], what: &str| {
+        match (context.sensors.get(i), energies.get(i)) {
+            (Some(sensor), Some(Ok(energy))) => {
+                phase_energy(sensor, energy, window, windows, what)
+            }
+            (_, Some(Err(why))) => Err(why.clone()),
+            _ => missing(),
+        }
+    };
+    let phase = |pick: fn(&PhaseWindows) -> &[Window], what: &str| match windows {
+        Ok(windows) => over(context, |i| phase_of(i, pick(windows), what)),
+        Err(why) => Err(why.clone()),
+    };
+    let prefill = phase(|w| &w.prefill, "prefill");
+    let decode = phase(|w| &w.decode, "decode");
+    let other = rest(&total, [&prefill, &decode]);
+
+    let loaded = |i: usize| context.baselines.loaded_at(i, window.middle_ns());
+    let with_sensor = |i: usize, gross: Obtained, idle: Option<(f64, f64)>, t: f64| {
+        context.sensors.get(i).map_or_else(missing, |sensor| above(sensor, &gross, idle, t))
+    };
+    let corrected = over(context, |i| with_sensor(i, total_of(i), loaded(i), seconds));
+    let above_bare =
+        over(context, |i| with_sensor(i, total_of(i), context.baselines.bare_at(i), seconds));
+    let phase_corrected = |pick: fn(&PhaseWindows) -> &[Window], what: &str| match windows {
+        Ok(windows) => over(context, |i| {
+            let windows = pick(windows);
+            with_sensor(i, phase_of(i, windows, what), loaded(i), phases::seconds(windows))
+        }),
+        Err(why) => Err(why.clone()),
+    };
+    let prefill_corrected = phase_corrected(|w| &w.prefill, "prefill");
+    let decode_corrected = phase_corrected(|w| &w.decode, "decode");
+    let other_corrected = rest(&corrected, [&prefill_corrected, &decode_corrected]);
+
+    let idle: Obtained = over(context, |i| {
+        let (watts, u) = loaded(i).ok_or(NO_BASELINE)?;
+        let sensor = context.sensors.get(i);
+        let how = sensor.map_or(How::Measured, |s| s.how);
+        let budget = Budget {
+            systematic: gain(sensor.and_then(Sensor::gain), watts * seconds),
+            statistical: 0.0,
+            shared: u * seconds,
+        };
+        Ok(Reading::new(watts * seconds, how)
+            .budget(budget)
+            .method("loaded-idle power times time"))
+    });
+
+    let time = |pick: fn(&PhaseWindows) -> &[Window]| {
+        windows.as_ref().map_or(0.0, |w| phases::seconds(pick(w)))
+    };
+    let empty = "the cycle has no such phase";
+    sheet.ratio("power.prefill", prefill.clone(), time(|w| &w.prefill), empty);
+    sheet.ratio("power.decode", decode.clone(), time(|w| &w.decode), empty);
+    sheet.ratio("power.mean", total.clone(), seconds, "the cycle has no duration");
+    sheet.peak("power.peak", peak_power(context, window));
+    sheet.mean("energy.prefill", prefill);
+    sheet.mean("energy.decode", decode);
+    sheet.mean("energy.other", other);
+    sheet.mean("energy.prefill_corrected", prefill_corrected);
+    sheet.mean("energy.decode_corrected", decode_corrected);
+    sheet.mean("energy.other_corrected", other_corrected);
+    sheet.mean("energy.delay_product", total.clone().map(|e| e.scaled(seconds)));
+    match (&idle, &total) {
+        (Ok(idle_energy), Ok(total_energy)) => {
+            let mut share = idle_energy.clone();
+            // The gain is common to both and cancels.
+            share.budget = None;
+            sheet.ratio("baseline.ratio", Ok(share), total_energy.value, "the energy is not above 0");
+        }
+        (Err(why), _) | (_, Err(why)) => sheet.mean("baseline.ratio", Err(why.clone())),
+    }
+    sheet.mean("baseline.energy", idle);
+    sheet.mean("energy.total_above_bare", above_bare);
+    sheet.mean("energy.total_corrected", corrected);
+    sheet.mean("energy.total", total);
+    for (sensor, energy) in context.sensors.iter().zip(&energies) {
+        if let Ok(SensorEnergy { counter: Some(counter), integral: Some(integral), .. }) = energy {
+            if *counter > 0.0 {
+                let integral = Reading::new(*integral, How::Measured);
+                sheet.ratio("energy.closure", Ok(integral), *counter, "");
+                sheet.with("hw.id", &sensor.id);
+            }
+        }
+    }
+    put_gaps(context, window, sheet);
+}
+
+fn put_components(
+    context: &Context<'_>,
+    total_of: &dyn Fn(usize) -> Obtained,
+    sheet: &mut Sheet,
+) {
+    let ids = [
+        (Component::Gpu, "energy.gpu"),
+        (Component::Cpu, "energy.cpu"),
+        (Component::Memory, "energy.memory"),
+    ];
+    for (component, id) in ids {
+        let chosen = context.boundary.components.iter().find(|(c, _)| *c == component);
+        let energy = match chosen {
+            Some((_, chosen)) => sum(chosen.iter().map(|i| total_of(*i))),
+            None => {
+                let of = |s: &&Sensor| s.component == component;
+                let trouble = context.sensors.iter().filter(of).find_map(|s| s.trouble.clone());
+                Err(trouble.unwrap_or_else(|| {
+                    format!("no source reads or models the {} here", word(component))
+                }))
+            }
+        };
+        sheet.mean(id, energy);
+    }
+}
+
+/// Highest power of the boundary's sensors together, at any of their samples.
+fn peak_power(context: &Context<'_>, window: Window) -> Obtained {
+    let curves: Vec<(&Curve, &Sensor)> = context
+        .boundary
+        .total
+        .iter()
+        .filter_map(|i| context.sensors.get(*i))
+        .filter_map(|s| Some((s.power.as_ref().or(s.counter.as_ref())?, s)))
+        .collect();
+    let mut peak: Option<f64> = None;
+    for (curve, _) in &curves {
+        for t in curve.curve.times(window) {
+            let watts: f64 = curves.iter().map(|(c, _)| c.curve.power_at(*t)).sum();
+            peak = Some(peak.map_or(watts, |p| p.max(watts)));
+        }
+    }
+    let how = curves.iter().map(|(_, s)| s.how).max().unwrap_or(How::Measured);
+    peak.map(|watts| Reading::new(watts, how).method("highest of the samples, components together"))
+        .ok_or_else(|| nothing_read(context.sensors))
+}
+
+fn put_gaps(context: &Context<'_>, window: Window, sheet: &mut Sheet) {
+    let gap = context
+        .sensors
+        .iter()
+        .filter_map(|s| s.power.as_ref().or(s.counter.as_ref())?.curve.max_gap(window))
+        .reduce(f64::max);
+    let reading = gap.map(|gap| Reading::new(gap, How::Measured));
+    sheet.peak("sampling.max_gap", reading.ok_or_else(|| nothing_read(context.sensors)));
+}

@@ -1,0 +1,217 @@
+//! The analysis in the log's own words.
+
+use lem_record::{
+    Attributes, FinishReason, How, Metric, MetricValue, Record, RunStatus, Table, catalogue,
+};
+use serde_json::{Value, json};
+
+use super::data::{CycleData, RunData};
+use super::latency::{RequestLatency, answered};
+use super::sheet::{Sheet, as_quantity};
+use super::{Analysis, CODES};
+
+/// A table of requests longer than this is of no use to a reader; the log has them all.
+const MAX_REQUEST_ROWS: usize = 10_000;
+
+/// Every metric, table and warning of the analysis, in the order in which the log should
+/// have them. Set the status of a run that is about to end first
+/// ([`RunData::with_status`]): without one nothing says that it was completed.
+pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
+    let mut out = Vec::new();
+    for cycle in &analysis.cycles {
+        if cycle.complete {
+            sheet(&cycle.sheet, data, cycle.window.end_ns, Some(cycle.index), &mut out);
+        }
+    }
+    let end = analysis.complete().map(|c| c.window.end_ns).max();
+    let end = end.or_else(|| data.last_at.map(|at| at.mono_ns)).unwrap_or(0);
+    sheet(&analysis.run, data, end, None, &mut out);
+    out.push(info(data, end));
+    out.extend(completed(data, end));
+    out.push(Record::Table(cycles(analysis)));
+    out.push(Record::Table(requests(data)));
+    let own = analysis.warnings.iter().filter(|w| CODES.contains(&w.code.as_str()));
+    // A log that was analysed before has them already.
+    let new = own.filter(|w| !data.warnings.contains(w));
+    out.extend(new.cloned().map(Record::Warning));
+    out
+}
+
+fn sheet(sheet: &Sheet, data: &RunData, t_ns: u64, cycle: Option<u32>, out: &mut Vec<Record>) {
+    let varies = |name: &str| {
+        data.started.as_ref().is_some_and(|s| s.varying.iter().any(|v| v == name))
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    for entry in &sheet.entries {
+        let placed = catalogue::find(entry.id).is_some_and(|d| d.key_stem.contains("{hw.id}"));
+        let apart = placed || varies("hw.id");
+        // Without their sensor's name several values would have one flat key.
+        if entry.attributes.contains_key("hw.id") && !apart && !seen.insert(entry.id) {
+            continue;
+        }
+        let quantity = as_quantity(&entry.reading);
+        let value = match quantity.value {
+            Some(value) => MetricValue::Number(value),
+            None => MetricValue::Absent(quantity.reason.unwrap_or_default()),
+        };
+        out.push(Record::Metric(Metric {
+            id: entry.id.into(),
+            attributes: entry.attributes.clone(),
+            value,
+            t_ns,
+            cycle,
+            how: quantity.how.unwrap_or(How::Measured),
+            uncertainty: quantity.uncertainty,
+            interval: quantity.interval,
+            method: quantity.method,
+        }));
+    }
+    for distribution in &sheet.distributions {
+        let value = match distribution.histogram() {
+            Ok(histogram) => MetricValue::Histogram(Box::new(histogram)),
+            Err(why) => MetricValue::Absent(why),
+        };
+        out.push(Record::Metric(Metric {
+            id: distribution.id.into(),
+            attributes: distribution.attributes.clone(),
+            value,
+            t_ns,
+            cycle,
+            how: distribution.how,
+            uncertainty: None,
+            interval: distribution.interval(),
+            method: None,
+        }));
+    }
+}
+
+fn plain(id: &str, attributes: Attributes, value: f64, t_ns: u64) -> Record {
+    Record::Metric(Metric {
+        id: id.into(),
+        attributes,
+        value: MetricValue::Number(value),
+        t_ns,
+        cycle: None,
+        how: How::Measured,
+        uncertainty: None,
+        interval: None,
+        method: None,
+    })
+}
+
+fn info(data: &RunData, t_ns: u64) -> Record {
+    let started = data.started.as_ref();
+    let version = started.map_or("", |s| s.producer.split_whitespace().last().unwrap_or(""));
+    let model = data.model.as_ref();
+    let precision = model.and_then(|m| m.weight_type.as_deref());
+    let facts = [
+        ("lem.run.name", started.map(|s| s.name.as_str())),
+        ("lem.backend", data.config_str("/backend")),
+        ("gen_ai.request.model", data.config_str("/model_name")),
+        ("lem.precision", precision.or_else(|| data.config_str("/fp_precision"))),
+        ("lem.version", Some(version)),
+    ];
+    let attributes = facts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    plain("run.info", attributes, 1.0, t_ns)
+}
+
+fn completed(data: &RunData, t_ns: u64) -> Option<Record> {
+    let status: RunStatus = data.status?;
+    let unix_ns = data.last_at?.unix_ns;
+    let attributes = Attributes::from([("lem.status".into(), status.as_str().into())]);
+    Some(plain("run.completed", attributes, unix_ns as f64 / 1e9, t_ns))
+}
+
+/// Columns of the table of cycles: name with unit, and the catalogue id.
+const CYCLE_COLUMNS: &[(&str, &str)] = &[
+    ("duration_seconds", "run.duration"),
+    ("requests", "run.requests"),
+    ("requests_failed", "run.requests_failed"),
+    ("input_tokens", "tokens.input"),
+    ("output_tokens", "tokens.output"),
+    ("prefill_seconds", "time.prefill"),
+    ("decode_seconds", "time.decode"),
+    ("other_seconds", "time.other"),
+    ("prefill_tokens_per_second", "throughput.prefill"),
+    ("decode_tokens_per_second", "throughput.decode"),
+    ("total_joules", "energy.total"),
+    ("total_uncertainty_joules", "energy.uncertainty"),
+    ("total_corrected_joules", "energy.total_corrected"),
+    ("prefill_joules", "energy.prefill"),
+    ("decode_joules", "energy.decode"),
+    ("other_joules", "energy.other"),
+    ("gpu_joules", "energy.gpu"),
+    ("cpu_joules", "energy.cpu"),
+    ("memory_joules", "energy.memory"),
+    ("joules_per_output_token", "energy.per_output_token"),
+    ("mean_watts", "power.mean"),
+    ("peak_watts", "power.peak"),
+    ("estimated_flops", "flops.estimated"),
+    ("emissions_grams", "carbon.emissions"),
+];
+
+fn cycles(analysis: &Analysis) -> Table {
+    let mut columns = vec!["cycle".to_owned(), "complete".into(), "how".into()];
+    columns.extend(CYCLE_COLUMNS.iter().map(|(name, _)| (*name).to_owned()));
+    let rows = analysis.cycles.iter().map(|cycle| {
+        let how = cycle.sheet.reading("energy.total").ok().map(|r| r.how.as_str());
+        let mut row = vec![json!(cycle.index), json!(cycle.complete), json!(how)];
+        row.extend(CYCLE_COLUMNS.iter().map(|(_, id)| json!(cycle.sheet.value(id))));
+        row
+    });
+    Table {
+        name: "cycles".into(),
+        columns,
+        rows: rows.collect(),
+    }
+}
+
+fn requests(data: &RunData) -> Table {
+    let columns = [
+        "cycle",
+        "request",
+        "start_seconds",
+        "input_tokens",
+        "output_tokens",
+        "ttft_seconds",
+        "tpot_seconds",
+        "e2e_seconds",
+        "finish",
+    ];
+    let zero = data.cycles.first().map_or(0, |c| c.window.start_ns);
+    let of_cycle = |cycle: &CycleData| -> Vec<Vec<Value>> {
+        let row = |r: &super::RequestData| {
+            let latency =
+                if answered(r) { RequestLatency::of(r) } else { RequestLatency::default() };
+            vec![
+                json!(cycle.index),
+                json!(r.timeline.id),
+                json!(r.window.start_ns.saturating_sub(zero) as f64 / 1e9),
+                json!(r.timeline.input_tokens),
+                json!(r.timeline.output_tokens),
+                json!(latency.ttft),
+                json!(latency.tpot),
+                json!(latency.e2e),
+                json!(finish(r.timeline.finish)),
+            ]
+        };
+        cycle.requests.iter().take(MAX_REQUEST_ROWS).map(row).collect()
+    };
+    Table {
+        name: "requests".into(),
+        columns: columns.map(str::to_owned).into(),
+        rows: data.complete_cycles().flat_map(of_cycle).take(MAX_REQUEST_ROWS).collect(),
+    }
+}
+
+const fn finish(reason: FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::Cancelled => "cancelled",
+        FinishReason::Error => "error",
+    }
+}

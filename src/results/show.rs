@@ -1,0 +1,312 @@
+//! The readable end of a run: what it cost, how each number was obtained, what to mind.
+//!
+//! Plain text of at most 100 columns, without colour, so that a log file and a terminal
+//! show the same.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use lem_record::{Interval, Quantity};
+
+use super::v3::{CycleResult, Distribution, Numbers, RunResult};
+
+const WIDTH: u16 = 100;
+/// More cycles than this are summed up, not listed.
+const MAX_CYCLES: usize = 12;
+
+/// The whole report, ending with a line break.
+pub fn render(result: &RunResult) -> String {
+    let mut out = String::new();
+    head(result, &mut out);
+    if !result.cycles.is_empty() {
+        cycles(result, &mut out);
+        speed(result, &mut out);
+        latency(&result.numbers, &mut out);
+    }
+    energy(result, &mut out);
+    other(result, &mut out);
+    warnings(result, &mut out);
+    out
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(WIDTH)
+        .force_no_tty()
+        .set_header(header.to_vec());
+    table
+}
+
+/// All columns but the named ones are numbers.
+fn right(table: &mut Table, except: &[usize]) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if !except.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+fn put(out: &mut String, title: &str, table: &Table) {
+    let _ = write!(out, "\n{title}\n");
+    for line in table.to_string().lines() {
+        let _ = writeln!(out, "{}", line.trim_end());
+    }
+}
+
+fn head(result: &RunResult, out: &mut String) {
+    let _ = writeln!(out, "{} ({}), {}", result.name, result.run_id, result.status.as_str());
+    let model = result.model_name.as_deref().unwrap_or("no model");
+    let engine = result.model.as_ref().map(|m| {
+        let weights = m.weight_type.as_deref().unwrap_or("weights of unknown type");
+        format!(", {weights}, {} on {}", m.engine_version_told(), m.device)
+    });
+    let _ = writeln!(out, "{model}{}", engine.unwrap_or_default());
+    if let Some(reason) = &result.status_reason {
+        let _ = writeln!(out, "{reason}");
+    }
+}
+
+trait Told {
+    fn engine_version_told(&self) -> String;
+}
+
+impl Told for crate::engine::ModelDescription {
+    fn engine_version_told(&self) -> String {
+        if self.engine_version.starts_with(&self.engine) {
+            self.engine_version.clone()
+        } else {
+            format!("{} {}", self.engine, self.engine_version)
+        }
+    }
+}
+
+fn cycles(result: &RunResult, out: &mut String) {
+    let mut table = table(&[
+        "cycle", "time", "prefill", "decode", "tok/s in", "tok/s out", "TTFT", "TPOT", "energy", "J/token",
+    ]);
+    for cycle in result.cycles.iter().take(MAX_CYCLES) {
+        table.add_row(cycle_row(cycle));
+    }
+    right(&mut table, &[]);
+    put(out, "Cycles", &table);
+    if let Some(more) = result.cycles.len().checked_sub(MAX_CYCLES).filter(|n| *n > 0) {
+        let _ = writeln!(out, "… and {more} more in result.json");
+    }
+}
+
+fn cycle_row(cycle: &CycleResult) -> Vec<String> {
+    let n = &cycle.numbers;
+    let name = if cycle.complete {
+        (cycle.cycle + 1).to_string()
+    } else {
+        format!("{} (cut off)", cycle.cycle + 1)
+    };
+    vec![
+        name,
+        unit(n.duration_s, "s"),
+        unit(n.prefill_time_ms, "ms"),
+        unit(n.decode_time_ms, "ms"),
+        plain(n.prefill_tokens_per_sec),
+        plain(n.decode_tokens_per_sec),
+        unit(n.latency.ttft_ms.mean, "ms"),
+        unit(n.latency.tpot_ms.mean, "ms"),
+        unit(n.total_energy_j.value, "J"),
+        plain(n.energy_per_output_token_j.value),
+    ]
+}
+
+fn speed(result: &RunResult, out: &mut String) {
+    let n = &result.numbers;
+    let mut table = table(&["", "mean", "95 % interval", ""]);
+    let absent = |path: &str| n.absent.get(path).cloned().unwrap_or_default();
+    for (title, path, value, of) in [
+        ("Prefill time", "prefill_time_ms", n.prefill_time_ms, "ms"),
+        ("Decode time", "decode_time_ms", n.decode_time_ms, "ms"),
+        ("Other time", "other_time_ms", n.other_time_ms, "ms"),
+        ("Prefill", "prefill_tokens_per_sec", n.prefill_tokens_per_sec, "tokens/s"),
+        ("Decode", "decode_tokens_per_sec", n.decode_tokens_per_sec, "tokens/s"),
+        (
+            "Output, all in all",
+            "throughput.total_tokens_per_sec",
+            n.throughput.total_tokens_per_sec,
+            "tokens/s",
+        ),
+    ] {
+        let interval = result.intervals.get(path);
+        table.add_row([title.to_owned(), unit(value, of), range(interval, 1.0), absent(path)]);
+    }
+    right(&mut table, &[0, 3]);
+    put(out, &format!("Time in a cycle and speed ({} cycles)", result.num_cycles), &table);
+}
+
+fn latency(n: &Numbers, out: &mut String) {
+    let mut table = table(&["", "mean", "p50", "p90", "p99", "n", ""]);
+    let mut row = |title: &str, path: &str, d: &Distribution| {
+        let why = n.absent.get(path).cloned().unwrap_or_default();
+        let count = if d.count == 0 { "–".into() } else { d.count.to_string() };
+        table.add_row([
+            title.to_owned(),
+            unit(d.mean, "ms"),
+            unit(d.p50, "ms"),
+            unit(d.p90, "ms"),
+            unit(d.p99, "ms"),
+            count,
+            why,
+        ]);
+    };
+    row("TTFT", "latency.ttft_ms", &n.latency.ttft_ms);
+    row("ITL", "latency.itl_ms", &n.latency.itl_ms);
+    row("TPOT", "latency.tpot_ms", &n.latency.tpot_ms);
+    row("E2E", "latency.e2e_ms", &n.latency.e2e_ms);
+    right(&mut table, &[0, 6]);
+    put(out, "Latency of requests", &table);
+}
+
+fn energy(result: &RunResult, out: &mut String) {
+    let n = &result.numbers;
+    let mut table = table(&["", "value", "± U (k=2)", "95 % interval", "how", ""]);
+    let rows: [(&str, &Quantity, &str); 14] = [
+        ("Total", &n.total_energy_j, "J"),
+        ("  GPU", &n.energy_components.gpu, "J"),
+        ("  CPU", &n.energy_components.cpu, "J"),
+        ("  Memory", &n.energy_components.memory, "J"),
+        ("  Prefill", &n.prefill_energy_j, "J"),
+        ("  Decode", &n.decode_energy_j, "J"),
+        ("  Other", &n.other_energy_j, "J"),
+        ("Above idle", &n.total_energy_corrected_j, "J"),
+        ("Per output token", &n.energy_per_output_token_j, "J"),
+        ("Per request", &n.energy_per_request_j, "J"),
+        ("Mean power", &n.power.mean_w, "W"),
+        ("Idle power", &result.baseline_power_w, "W"),
+        ("CO2e", &n.carbon.emissions_g, "g"),
+        ("Cost", &n.cost.total_usd, "USD"),
+    ];
+    for (title, quantity, of) in rows {
+        table.add_row(quantity_row(title, quantity, of));
+    }
+    right(&mut table, &[0, 4, 5]);
+    let title = format!("Energy of a cycle ({})", result.producer.energy_boundary);
+    put(out, title.trim_end_matches(" ()"), &table);
+}
+
+fn quantity_row(title: &str, q: &Quantity, of: &str) -> [String; 6] {
+    let u = q.uncertainty.map_or_else(String::new, |u| figure(u.expanded));
+    let how = q.how.map_or("absent", |how| how.as_str());
+    let note = if q.value.is_none() { q.reason.clone() } else { None };
+    [
+        title.to_owned(),
+        unit(q.value, of),
+        u,
+        range(q.interval.as_ref(), 1.0),
+        how.to_owned(),
+        note.unwrap_or_default(),
+    ]
+}
+
+fn other(result: &RunResult, out: &mut String) {
+    let n = &result.numbers;
+    let mut table = table(&["", "value", ""]);
+    let say = |q: &Quantity| q.reason.clone().or_else(|| q.method.clone()).unwrap_or_default();
+    let flops = &n.flops;
+    let labelled = |q: &Quantity| {
+        let how = q.how.map_or_else(String::new, |how| format!("{}: ", how.as_str()));
+        format!("{how}{}", say(q))
+    };
+    table.add_row(["FLOPs of a cycle".into(), si(flops.estimated.value, "FLOP"), labelled(&flops.estimated)]);
+    table.add_row(["MFU".into(), percent(flops.mfu.value), say(&flops.mfu)]);
+    table.add_row(["MBU".into(), percent(flops.mbu.value), say(&flops.mbu)]);
+    let absent = |path: &str| n.absent.get(path).cloned().unwrap_or_default();
+    let bytes = |b: Option<u64>| si(b.map(|b| b as f64), "B");
+    table.add_row([
+        "Peak memory, process".into(),
+        bytes(n.memory.process_peak_bytes),
+        absent("memory.process_peak_bytes"),
+    ]);
+    table.add_row([
+        "Peak memory, GPU".into(),
+        bytes(n.memory.gpu_peak_bytes),
+        absent("memory.gpu_peak_bytes"),
+    ]);
+    let tokens = format!("{} in, {} out", n.tokens.input, n.tokens.output);
+    let failed = if n.requests.failed > 0 {
+        format!(", {} failed", n.requests.failed)
+    } else {
+        String::new()
+    };
+    table.add_row(["Tokens".into(), tokens, format!("{} requests{failed}", n.requests.answered)]);
+    right(&mut table, &[0, 2]);
+    put(out, "Compute and memory", &table);
+}
+
+fn warnings(result: &RunResult, out: &mut String) {
+    if result.warnings.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\nWarnings\n");
+    for warning in &result.warnings {
+        wrapped(out, &format!("{}.", warning.message.trim_end_matches('.')), "  ! ", "    ");
+        wrapped(out, &format!("{}.", warning.remedy.trim_end_matches('.')), "    → ", "      ");
+    }
+}
+
+fn wrapped(out: &mut String, text: &str, first: &str, then: &str) {
+    let mut line = first.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > usize::from(WIDTH) {
+            let _ = writeln!(out, "{line}");
+            then.clone_into(&mut line);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    let _ = writeln!(out, "{line}");
+}
+
+/// Four significant figures, without an exponent where a person would not write one.
+fn figure(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    let magnitude = value.abs().log10().floor();
+    if !(-5.0..9.0).contains(&magnitude) {
+        return format!("{value:.3e}");
+    }
+    let decimals = (3.0 - magnitude).clamp(0.0, 8.0) as usize;
+    format!("{value:.decimals$}")
+}
+
+fn plain(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), figure)
+}
+
+fn unit(value: Option<f64>, of: &str) -> String {
+    value.map_or_else(|| "–".into(), |v| format!("{} {of}", figure(v)))
+}
+
+fn range(interval: Option<&Interval>, factor: f64) -> String {
+    interval.map_or_else(String::new, |i| {
+        format!("{} … {}", figure(i.low * factor), figure(i.high * factor))
+    })
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |v| format!("{:.1} %", v * 100.0))
+}
+
+fn si(value: Option<f64>, of: &str) -> String {
+    let Some(value) = value else {
+        return "–".into();
+    };
+    let prefixes = ["", "k", "M", "G", "T", "P", "E"];
+    let step = (value.abs().max(1.0).log10() / 3.0).floor().clamp(0.0, 6.0);
+    let prefix = prefixes.get(step as usize).copied().unwrap_or("");
+    format!("{} {prefix}{of}", figure(value / 1000f64.powf(step)))
+}
