@@ -1,7 +1,14 @@
 //! One file a verb, and what they share: exit codes, output, failure.
 
+mod close;
 mod completions;
+mod config;
+mod env;
+mod export;
 mod metrics;
+mod results;
+mod run;
+mod settings;
 mod terminal;
 
 use std::process::ExitCode;
@@ -54,7 +61,11 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Metrics(args) => metrics::metrics(&args),
         Verb::Completions { shell } => completions::completions(shell),
         Verb::Man { out } => completions::man(out.as_deref()),
-        _ => todo!(),
+        Verb::Run(args) => run::run(&args),
+        Verb::Export(args) => export::export(&args),
+        Verb::Results(verb) => results::results(&verb),
+        Verb::Config(verb) => config::config(&verb),
+        Verb::Env(args) => env::env(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),

@@ -1,5 +1,6 @@
 //! One measured cycle, and one round of warm-up.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -36,8 +37,9 @@ pub(super) fn run(
         &[],
         capabilities.true_token_times,
     ));
-    let start_ns = Stamp::mono_ns();
+    let missed_before = AtomicU64::new(0);
     session.probe.begin_window();
+    let start_ns = Stamp::mono_ns();
     let outcome = {
         let segments = Segments {
             cycle,
@@ -47,6 +49,7 @@ pub(super) fn run(
             events: &events,
             collector: &collector,
             start_ns,
+            missed: &missed_before,
         };
         segments.written_beside(|| {
             session
@@ -92,7 +95,7 @@ pub(super) fn run(
                 end_ns,
                 requests: collector.finished + collector.failed,
                 failed: collector.failed,
-                samples_missed: missed,
+                samples_missed: missed + missed_before.into_inner(),
             }));
     }
     session.recorder.commit()?;
@@ -186,6 +189,7 @@ struct Segments<'a> {
     events: &'a Events,
     collector: &'a Mutex<Collector>,
     start_ns: u64,
+    missed: &'a AtomicU64,
 }
 
 impl Segments<'_> {
@@ -216,11 +220,12 @@ impl Segments<'_> {
     }
 
     fn write(&self, segment: u32, start_ns: u64) -> u64 {
-        let samples = self.probe.take_segment();
+        let Window { samples, notes, missed } = self.probe.take_segment();
+        self.missed.fetch_add(missed, Ordering::Relaxed);
         let spans = lock(self.collector).take(self.events.drain());
         let end_ns = Stamp::mono_ns();
-        for samples in samples {
-            self.recorder.record(Record::Samples(samples));
+        for record in samples.into_iter().map(Record::Samples).chain(notes) {
+            self.recorder.record(record);
         }
         for span in spans {
             self.recorder.record(Record::Span(span));

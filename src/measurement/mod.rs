@@ -21,7 +21,7 @@ use crate::engine::{Cancel, Engine, EngineError, Work};
 
 pub use baseline::{BaselineKind, observe};
 pub use cycle::CycleDone;
-pub use probe::{Probe, Window};
+pub use probe::{Probe, Sampling, Window};
 
 /// What a measurement works with.
 pub struct Session<'a> {

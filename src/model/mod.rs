@@ -1,10 +1,3 @@
-<<<<<<< HEAD
-//! Where a model is: URIs to files.
-
-pub mod files;
-
-pub use files::{ModelFiles, ModelFormat};
-=======
 //! Where a model is: from the name in the configuration to files on this machine.
 
 mod choose;
@@ -117,4 +110,3 @@ mod tests {
         assert!(error.contains(abc) && error.contains(&"0".repeat(64)), "{error}");
     }
 }
->>>>>>> part-workload

@@ -101,23 +101,26 @@ impl ByteBar {
             bar
         }))
     }
+}
 
-    pub fn message(&self, text: &str) {
+impl crate::model::Progress for ByteBar {
+    fn total(&mut self, bytes: Option<u64>) {
+        if let Some(bar) = &self.0 {
+            bar.reset();
+            bar.set_length(bytes.unwrap_or(0));
+        }
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.inc(bytes);
+        }
+    }
+
+    fn message(&mut self, text: &str) {
         match &self.0 {
             Some(bar) => bar.set_message(text.to_owned()),
             None => super::super::say(text),
-        }
-    }
-
-    pub fn total(&self, bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(bytes);
-        }
-    }
-
-    pub fn advance(&self, bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.inc(bytes);
         }
     }
 }

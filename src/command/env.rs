@@ -1,0 +1,34 @@
+//! `lem env`: what this machine is and what can be measured on it.
+
+use super::{Exit, Failure, Outcome, show};
+use crate::cli::{EnvArgs, Format};
+use crate::config::{Config, Ecosystem, Environment};
+use crate::environment::{self, Inputs};
+use crate::meter;
+
+pub fn env(args: &EnvArgs) -> Outcome {
+    let ecosystem = Ecosystem::new(&Environment::of_process());
+    let environment = environment::collect(&inputs(&ecosystem));
+    let detected = meter::detect(&Config::default(), ecosystem.get("CUDA_VISIBLE_DEVICES"));
+    let inventory = detected.inventory();
+    show(&match args.format {
+        Format::Table => environment::render(&environment, &inventory),
+        Format::Json => {
+            let all = serde_json::json!({ "environment": environment, "measurable": inventory });
+            serde_json::to_string_pretty(&all)
+                .map_err(|error| Failure::failed(format!("the environment cannot be shown: {error}")))?
+        }
+    });
+    Ok(Exit::Done)
+}
+
+/// What the environment's variables say of this machine.
+pub fn inputs(ecosystem: &Ecosystem) -> Inputs<'_> {
+    Inputs {
+        user: ecosystem.get("USER").or_else(|| ecosystem.get("LOGNAME")),
+        time_zone: ecosystem.get("TZ"),
+        kubernetes: ecosystem.get("KUBERNETES_SERVICE_HOST").is_some(),
+        visible_gpus: ecosystem.get("CUDA_VISIBLE_DEVICES"),
+        config_folder: None,
+    }
+}

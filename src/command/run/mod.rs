@@ -1,0 +1,185 @@
+//! `lem run`: the whole way from a configuration to a delivered result.
+//!
+//! Validate first and purely, touch the world second, measure third.
+
+mod flags;
+mod interrupt;
+mod prepare;
+mod progress;
+mod started;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
+use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table};
+
+use super::{Exit, Failure, Outcome, close, export, results, say, show};
+use crate::cli::{Format, RunArgs};
+use crate::config::Ecosystem;
+use crate::engine::Cancel;
+use crate::environment;
+use crate::measurement::{self, BaselineKind, Ended, MeasureError, Observer as _, Plan, Session};
+use crate::sinks;
+
+use prepare::Prepared;
+use progress::Progress;
+
+/// The end of a run waits so long for its sinks, unless `integrations.deadline_s` says otherwise.
+const DEADLINE_S: f64 = 30.0;
+
+/// Between two cycles, sinks get at most this long before the next cycle starts.
+const BETWEEN: Duration = Duration::from_secs(2);
+
+pub fn run(args: &RunArgs) -> Outcome {
+    flags::refuse_unbuilt(args)?;
+    let resolved = super::settings::resolve(Some(&args.config), &args.sinks_and_sets(), flags::values(args))?;
+    let unbuilt = super::settings::require_built(&resolved)?;
+    let exporters = exporters(&resolved)?;
+    if args.dry_run {
+        return flags::dry_run(&resolved, exporters);
+    }
+    let cancel = Cancel::default();
+    interrupt::watch(&cancel);
+
+    let mut prepared = prepare::prepare(&resolved, &cancel)?;
+    if cancel.is_cancelled() {
+        say("Stopped before anything was measured; no run was recorded");
+        return Ok(Exit::Interrupted);
+    }
+    prepared.notes.extend(resolved.notes.iter().chain(&unbuilt).map(crate::config::Finding::to_record));
+    let started = started::started(args, &resolved, &prepared)?;
+    let run_id = started::new_run_id();
+    let folder = started::folder(&resolved.config.io.results_dir, &run_id)?;
+    let spool = Spool::create(&folder, &run_id, started).map_err(|e| Failure::failed(e.to_string()))?;
+    started::write_config(&folder, &resolved)?;
+    for warning in prepared.notes.drain(..) {
+        spool.record(Record::Warning(warning));
+    }
+    for record in prepared.bare_baseline.drain(..) {
+        spool.record(record);
+    }
+    spool.commit().map_err(|e| Failure::failed(MeasureError::Log(e).to_string()))?;
+    let delivery = Delivery::start(&spool, exporters, &Policy::default())
+        .map_err(|error| Failure::failed(error.to_string()))?;
+    let delivery = Arc::new(delivery);
+
+    let outcome = measure(&resolved.config, prepared, &spool, &delivery, &cancel);
+    finish(args, &resolved, spool, delivery, outcome)
+}
+
+fn exporters(resolved: &crate::config::Resolved) -> Result<Vec<Box<dyn Exporter>>, Failure> {
+    let mut made = Vec::new();
+    let mut wrong = Vec::new();
+    for name in sinks::enabled(&resolved.config) {
+        match sinks::make(name, &resolved.config, &resolved.ecosystem, None) {
+            Ok(sink) => made.push(sink),
+            Err(errors) => wrong.extend(errors.0),
+        }
+    }
+    if wrong.is_empty() { Ok(made) } else { Err(Failure::usage(wrong.join("\n"))) }
+}
+
+fn measure(
+    config: &crate::config::Config,
+    mut prepared: Prepared,
+    spool: &Spool,
+    delivery: &Arc<Delivery>,
+    cancel: &Cancel,
+) -> Result<Ended, MeasureError> {
+    let sending = Arc::clone(delivery);
+    let mut progress = Progress::new(move || wait_for(&sending, BETWEEN));
+    let plan = Plan {
+        work: prepared.workload.work(),
+        cycles: config.num_cycles,
+        first_cycle: 0,
+        measurement: config.measurement.clone(),
+    };
+    let ended = measurement::measure(
+        &mut Session {
+            engine: prepared.engine.as_mut(),
+            probe: &prepared.probe,
+            recorder: spool,
+            observer: &mut progress,
+            cancel,
+        },
+        &plan,
+    );
+    progress.end();
+    ended
+}
+
+/// Gives the sinks time while nothing is measured.
+fn wait_for(delivery: &Delivery, longest: Duration) {
+    let end = Instant::now() + longest;
+    let busy = |d: &Delivered| {
+        d.owed > 0 && d.state == lem_delivery::DeliveryState::Delivering && d.reason.is_none()
+    };
+    while Instant::now() < end && delivery.outcomes().iter().any(busy) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn finish(
+    args: &RunArgs,
+    resolved: &crate::config::Resolved,
+    spool: Spool,
+    delivery: Arc<Delivery>,
+    outcome: Result<Ended, MeasureError>,
+) -> Outcome {
+    let (status, reason) = match &outcome {
+        Ok(Ended::Complete) => (RunStatus::Finished, None),
+        Ok(Ended::Interrupted) => (RunStatus::Interrupted, Some("interrupted by a signal".to_owned())),
+        Err(error) => (RunStatus::Failed, Some(error.to_string())),
+    };
+    spool.record(Record::Table(thermal_at_end()));
+    close::close(&spool, status, reason.clone())?;
+    let folder = spool.folder().to_owned();
+    let deadline = resolved.config.integrations.deadline_s.unwrap_or(DEADLINE_S);
+    let deadline = Duration::try_from_secs_f64(deadline).unwrap_or(Duration::MAX);
+    let delivered = match Arc::try_unwrap(delivery) {
+        Ok(delivery) => delivery.finish(status, deadline),
+        // The observer that shared it is gone by now.
+        Err(delivery) => delivery.outcomes(),
+    };
+    drop(spool);
+    let result = close::write_result(&folder, &delivered)?;
+    show(&results::text(&result, args.format)?);
+    say(&format!("\nThe run is in {}", folder.display()));
+    for outcome in &delivered {
+        say(&export::told(outcome));
+        if !outcome.complete() {
+            say(&format!(
+                "warning: {} did not get everything. Later: lem export {} --to {0}",
+                outcome.sink,
+                folder.display()
+            ));
+        }
+    }
+    if let Some(reason) = reason.filter(|_| status == RunStatus::Failed) {
+        return Err(Failure::failed(format!(
+            "{reason}. What was measured before is kept in {}",
+            folder.display()
+        )));
+    }
+    Ok(match status {
+        RunStatus::Finished if args.sinks.strict_export && !delivered.iter().all(Delivered::complete) => Exit::Owing,
+        RunStatus::Finished => Exit::Done,
+        _ => Exit::Interrupted,
+    })
+}
+
+/// The thermal state at the end; that at the start is in the environment.
+fn thermal_at_end() -> Table {
+    let thermal = serde_json::to_value(environment::thermal()).unwrap_or_default();
+    let rows = thermal
+        .as_object()
+        .map(|map| map.iter().map(|(k, v)| vec![k.clone().into(), v.to_string().into()]).collect())
+        .unwrap_or_default();
+    Table { name: "thermal".into(), columns: vec!["what".into(), "at the end".into()], rows }
+}
+
+/// What the log keeps of who and where.
+pub(super) fn user(ecosystem: &Ecosystem) -> Option<&str> {
+    ecosystem.get("USER").or_else(|| ecosystem.get("LOGNAME"))
+}

@@ -1,0 +1,77 @@
+//! Everything before the first measured window: meters, idle power, model, prompts.
+
+use std::time::Duration;
+
+use lem_record::{Record, Warning};
+
+use super::progress::ByteBar;
+use crate::command::{Failure, env, say};
+use crate::config::Resolved;
+use crate::engine::{self, Cancel, Engine, EngineError};
+use crate::environment::{self, Environment, Inputs};
+use crate::measurement::{self, BaselineKind, Sampling};
+use crate::meter::{self, Absent, Sampler, Source};
+use crate::model::{self, Options};
+use crate::workload::{self, Workload};
+
+/// What a run is made of.
+pub struct Prepared {
+    pub environment: Environment,
+    pub sources: Vec<Source>,
+    pub absent: Vec<Absent>,
+    pub probe: Sampling,
+    pub engine: Box<dyn Engine>,
+    pub workload: Workload,
+    /// Kept in memory until there is a log.
+    pub bare_baseline: Vec<Record>,
+    pub notes: Vec<Warning>,
+}
+
+pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure> {
+    let config = &resolved.config;
+    let ecosystem = &resolved.ecosystem;
+    let folder = resolved.files.first().and_then(|file| file.parent());
+    let folder = folder.map(|f| if f.as_os_str().is_empty() { std::path::Path::new(".") } else { f });
+    let environment = environment::collect(&Inputs { config_folder: folder, ..env::inputs(ecosystem) });
+
+    let detected = meter::detect(config, ecosystem.get("CUDA_VISIBLE_DEVICES"));
+    let sources: Vec<Source> = detected.sources().cloned().collect();
+    let interval = Duration::from_millis(u64::from(config.measurement.interval_ms));
+    let sampler = Sampler::start(detected.meters, interval).map_err(|error| {
+        Failure::failed(format!("the sampler's thread cannot be started: {error}. Raise the limit on processes (ulimit -u)"))
+    })?;
+    let probe = Sampling::new(sampler);
+
+    // Prompts and model come first onto this machine: a download is no idle power.
+    let mut options = Options::from(|name| ecosystem.secret(name).map(|value| value.expose().to_owned()));
+    options.sha256.clone_from(&config.model_sha256);
+    let mut bar = ByteBar::new();
+    let gathered = workload::gather(config, &options, &mut bar).map_err(refused)?;
+    let name = config.model_name.as_deref().unwrap_or_default();
+    let files = model::resolve(name, &options, &mut bar).map_err(refused)?;
+    drop(bar);
+
+    let mut bare_baseline = Vec::new();
+    if config.measurement.baseline.enabled {
+        say(BaselineKind::Bare.told());
+        let rule = &config.measurement.baseline;
+        bare_baseline = measurement::observe(&probe, rule, BaselineKind::Bare, cancel);
+    }
+    say(&format!("Loading {name}"));
+    let engine = engine::open(config, &files).map_err(refused)?;
+    let workload = workload::build_from(config, gathered, engine.as_ref()).map_err(refused)?;
+    Ok(Prepared {
+        environment,
+        sources,
+        absent: detected.absent,
+        probe,
+        engine,
+        notes: workload.warnings.clone(),
+        workload,
+        bare_baseline,
+    })
+}
+
+fn refused(error: EngineError) -> Failure {
+    Failure::failed(error.to_string())
+}

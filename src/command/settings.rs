@@ -1,0 +1,55 @@
+//! From the command line to a resolved configuration.
+
+use std::path::Path;
+
+use crate::config::{
+    Built, ConfigErrors, Environment, FlagValue, Resolved, Severity, Sources, load, unbuilt,
+};
+use crate::{engine, sinks};
+
+use super::{Failure, say};
+
+/// What this build can do.
+pub fn built() -> Built {
+    Built {
+        backends: engine::BUILT.to_vec(),
+        sinks: sinks::BUILT.to_vec(),
+    }
+}
+
+/// Resolves; tells notes and warnings on standard error.
+pub fn resolve(
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+) -> Result<Resolved, Failure> {
+    let sources = Sources {
+        file: file.map(Path::to_owned),
+        environment: Environment::of_process(),
+        sets: sets.to_vec(),
+        flags,
+    };
+    let resolved = load(&sources).map_err(|errors| Failure::usage(told(&errors)))?;
+    for note in &resolved.notes {
+        say(&note.to_string());
+    }
+    Ok(resolved)
+}
+
+/// Refuses what this build does not do, and warns of what it leaves undone.
+pub fn require_built(resolved: &Resolved) -> Result<Vec<crate::config::Finding>, Failure> {
+    let findings = unbuilt(resolved, &built());
+    let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+    if refused {
+        let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        return Err(Failure::usage(lines.join("\n")));
+    }
+    for finding in &findings {
+        say(&finding.to_string());
+    }
+    Ok(findings)
+}
+
+fn told(errors: &ConfigErrors) -> String {
+    errors.to_string()
+}
