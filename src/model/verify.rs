@@ -4,7 +4,7 @@ use std::fs::{self, File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -87,19 +87,22 @@ pub(crate) fn hash(
     }
 }
 
+/// Several ticks of the clock that file times are taken from.
+const TICK_NS: i64 = 20_000_000;
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     size: u64,
     device: u64,
     inode: u64,
-    modified_ns: i128,
-    changed_ns: i128,
+    modified_ns: i64,
+    changed_ns: i64,
 }
 
 impl State {
     fn of(path: &Path) -> Result<Self, EngineError> {
         let meta: Metadata = fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
-        let ns = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        let ns = |s: i64, ns: i64| s.saturating_mul(1_000_000_000).saturating_add(ns);
         Ok(Self {
             size: meta.len(),
             device: meta.dev(),
@@ -113,8 +116,8 @@ impl State {
     /// same tick would not show.
     fn settled(&self) -> bool {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let tick = Duration::from_millis(20).as_nanos() as i128;
-        now.as_nanos() as i128 - self.changed_ns > tick
+        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        now.saturating_sub(self.changed_ns) > TICK_NS
     }
 }
 
