@@ -1,6 +1,6 @@
 //! How many memory modules there are.
 
-use crate::environment::Root;
+use crate::environment::{Root, memory_bytes};
 
 const GIB: u64 = 1 << 30;
 
@@ -31,7 +31,7 @@ pub(super) fn count(root: &Root, configured: Option<u32>) -> Result<Modules, Str
     if let Some(count) = in_edac(root) {
         return Ok(told(count, "the memory controller (EDAC)"));
     }
-    let bytes = total_bytes(root)?;
+    let bytes = memory_bytes(root)?;
     let (count, module) = from_size(bytes);
     Ok(Modules {
         count,
@@ -83,16 +83,6 @@ fn in_edac(root: &Root) -> Option<u32> {
         }
     }
     (count > 0).then_some(count)
-}
-
-pub(super) fn total_bytes(root: &Root) -> Result<u64, String> {
-    let text = root.read("proc/meminfo")?;
-    let kib = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
-        .and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.map(|kib| kib.saturating_mul(1024))
-        .ok_or_else(|| "/proc/meminfo does not tell the size of the memory".to_owned())
 }
 
 /// Count and size in GiB of the modules that people usually put together: 8 GiB up to 32,
