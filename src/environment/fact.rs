@@ -49,7 +49,10 @@ mod tests {
             (Fact::absent("no such file"), r#"{"reason":"no such file"}"#),
         ] {
             assert_eq!(serde_json::to_string(&fact).expect("encodes"), json);
-            assert_eq!(serde_json::from_str::<Fact<String>>(json).expect("decodes"), fact);
+            assert_eq!(
+                serde_json::from_str::<Fact<String>>(json).expect("decodes"),
+                fact
+            );
         }
     }
 }

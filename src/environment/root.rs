@@ -78,7 +78,9 @@ fn natural(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
         let (word, tail) = rest.split_at(digits);
         let end = tail
             .find(|c: char| !c.is_ascii_digit())
@@ -109,7 +111,13 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let root = Root::at(folder.path());
         std::fs::write(folder.path().join("word"), "many\n").expect("writes");
-        assert!(root.read("none").is_err_and(|why| why.contains("there is no ")));
-        assert!(root.read_u64("word").is_err_and(|why| why.contains("\"many\"")));
+        assert!(
+            root.read("none")
+                .is_err_and(|why| why.contains("there is no "))
+        );
+        assert!(
+            root.read_u64("word")
+                .is_err_and(|why| why.contains("\"many\""))
+        );
     }
 }

@@ -252,7 +252,11 @@ mod tests {
         let mut control = begun_at(0);
         let ms = 1_000_000;
         let due = |k: u64| control.tick(k * 100 * ms, 100 * ms);
-        let edges: Vec<u64> = (1..=35).zip((1..=35).map(due)).filter(|(_, e)| *e).map(|(k, _)| k).collect();
+        let edges: Vec<u64> = (1..=35)
+            .zip((1..=35).map(due))
+            .filter(|(_, e)| *e)
+            .map(|(k, _)| k)
+            .collect();
         assert_eq!(edges, [10, 20, 30]);
     }
 }

@@ -99,12 +99,22 @@ fn readings_enclose_what_is_measured_and_columns_say_whose_they_are() {
     assert!(*samples.t_ns.last().unwrap() >= end, "the last one after");
     assert!(samples.t_ns.is_sorted());
     let column = &samples.columns[0];
-    assert_eq!((column.metric.as_str(), column.how), ("sample.power", How::Measured));
+    assert_eq!(
+        (column.metric.as_str(), column.how),
+        ("sample.power", How::Measured)
+    );
     assert_eq!(column.attributes["hw.id"], "cpu0");
     let stats = &window.stats;
-    assert_eq!(samples.t_ns.len() as u64, stats.taken + 2, "ticks and two edges");
+    assert_eq!(
+        samples.t_ns.len() as u64,
+        stats.taken + 2,
+        "ticks and two edges"
+    );
     assert!(stats.taken + stats.missed >= 4, "{stats:?}");
-    assert!(stats.max_gap_ns >= 9_000_000 && stats.cpu_ns > 0, "{stats:?}");
+    assert!(
+        stats.max_gap_ns >= 9_000_000 && stats.cpu_ns > 0,
+        "{stats:?}"
+    );
     assert!(window.clock.pairs.len() >= 2);
     assert!(window.stats.missed_by_source.is_empty());
 }
@@ -148,7 +158,11 @@ fn segments_are_one_series_and_their_statistics_add_up() {
     rows.extend(last.samples.into_iter().flat_map(|s| s.t_ns));
     stats.add(&last.stats);
     assert!(rows.is_sorted());
-    assert_eq!(rows.len() as u64, stats.taken + 5, "begin, three segments, end");
+    assert_eq!(
+        rows.len() as u64,
+        stats.taken + 5,
+        "begin, three segments, end"
+    );
 }
 
 #[test]
@@ -163,7 +177,11 @@ fn a_meter_that_panics_is_dropped_and_the_others_go_on() {
     std::thread::sleep(Duration::from_millis(50));
     let window = sampler.end_window();
     let rows = |id: &str| {
-        window.samples.iter().find(|s| s.source == id).map_or(0, |s| s.t_ns.len())
+        window
+            .samples
+            .iter()
+            .find(|s| s.source == id)
+            .map_or(0, |s| s.t_ns.len())
     };
     assert_eq!(rows("cpu0"), 2, "what it gave before is kept");
     assert!(rows("memory0") as u64 == window.stats.taken + 2);
@@ -171,7 +189,10 @@ fn a_meter_that_panics_is_dropped_and_the_others_go_on() {
     assert_eq!(dropped.sources, ["cpu0"]);
     assert!(dropped.reason.contains("the sensor burnt"), "{dropped:?}");
     let missed = &window.stats.missed_by_source[0];
-    assert_eq!((missed.source.as_str(), missed.count), ("cpu0", window.stats.taken));
+    assert_eq!(
+        (missed.source.as_str(), missed.count),
+        ("cpu0", window.stats.taken)
+    );
 }
 
 #[test]
@@ -189,9 +210,17 @@ fn a_meter_that_hangs_is_given_up_and_the_others_go_on() {
     sampler.begin_window();
     std::thread::sleep(Duration::from_millis(250));
     let window = sampler.end_window();
-    let memory = window.samples.iter().find(|s| s.source == "memory0").unwrap();
+    let memory = window
+        .samples
+        .iter()
+        .find(|s| s.source == "memory0")
+        .unwrap();
     assert!(memory.t_ns.len() > 3, "it is read again");
-    assert!(window.stats.dropped[0].reason.contains("did not answer within 0.04 s"));
+    assert!(
+        window.stats.dropped[0]
+            .reason
+            .contains("did not answer within 0.04 s")
+    );
     assert!(window.stats.missed >= 5, "the time that it hung is counted");
     assert!(window.stats.max_gap_ns >= 40_000_000);
     // It returns: too late, and its thread is out of date.
@@ -206,8 +235,10 @@ fn a_meter_that_hangs_is_given_up_and_the_others_go_on() {
 
 #[test]
 fn a_hang_at_an_edge_does_not_hold_the_caller() {
-    let hanging = Scripted::new("gpu0", |_, _| loop {
-        std::thread::park();
+    let hanging = Scripted::new("gpu0", |_, _| {
+        loop {
+            std::thread::park();
+        }
     });
     let well = Scripted::new("memory0", |_, out| steady(out));
     let mut sampler = Sampler::with_options(vec![hanging, well], options(5, 30)).unwrap();
@@ -233,7 +264,10 @@ fn gaps_of_a_sensor_are_counted_with_bounded_reasons() {
     assert_eq!(values.as_slice(), [Some(5.0), Some(5.0), None]);
     let missed = &window.stats.missed_by_source[0];
     assert!(missed.count > 10 && missed.reasons.len() <= 8, "{missed:?}");
-    assert_eq!(missed.reasons.iter().map(|r| r.count).sum::<u64>(), missed.count);
+    assert_eq!(
+        missed.reasons.iter().map(|r| r.count).sum::<u64>(),
+        missed.count
+    );
 }
 
 #[test]

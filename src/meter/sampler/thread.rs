@@ -222,10 +222,7 @@ impl<'a> Sampling<'a> {
         Ok(())
     }
 
-    fn account(
-        &mut self,
-        then: impl FnOnce(&mut super::control::Control),
-    ) -> Result<(), Outdated> {
+    fn account(&mut self, then: impl FnOnce(&mut super::control::Control)) -> Result<(), Outdated> {
         let cpu_ns = thread_cpu_ns();
         let spent = cpu_ns.saturating_sub(self.cpu_ns);
         self.cpu_ns = cpu_ns;
@@ -241,7 +238,10 @@ impl<'a> Sampling<'a> {
 
 fn thread_cpu_ns() -> u64 {
     let t = clock_gettime(ClockId::ThreadCPUTime);
-    let ns = t.tv_sec.saturating_mul(1_000_000_000).saturating_add(t.tv_nsec);
+    let ns = t
+        .tv_sec
+        .saturating_mul(1_000_000_000)
+        .saturating_add(t.tv_nsec);
     u64::try_from(ns).unwrap_or(0)
 }
 

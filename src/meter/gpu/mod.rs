@@ -1,0 +1,149 @@
+//! GPUs behind a trait, so that faults can be scripted; NVML is the one that is real.
+
+#[cfg(test)]
+pub(crate) mod fake;
+mod meter;
+#[cfg(feature = "nvml")]
+mod nvml;
+mod select;
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::meter::find;
+use crate::environment::Fact;
+
+/// The GPUs of this machine, or why there are none.
+pub type Gpus = Result<Arc<dyn GpuBackend>, String>;
+
+/// A driver of GPUs. Calls are cheap, but for the energy counter.
+pub trait GpuBackend: Send + Sync {
+    fn driver(&self) -> GpuDriver;
+
+    /// In the order of their indices.
+    fn gpus(&self) -> &[Gpu];
+
+    /// One number of one GPU. `gpu` counts in [`GpuBackend::gpus`].
+    fn read(&self, gpu: usize, what: Reading) -> Result<f64, GpuError>;
+
+    /// Why the clocks are held down now: bits of [`THROTTLES`].
+    fn throttle_bits(&self, gpu: usize) -> Result<u64, GpuError>;
+
+    /// What is worth recording of the GPU besides readings.
+    fn facts(&self, gpu: usize) -> GpuFacts;
+}
+
+/// What a GPU is found by, and what is known of its sensor.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpu {
+    /// As `nvidia-smi` counts.
+    pub index: u32,
+    pub name: String,
+    pub uuid: String,
+    /// It is cut into instances, and its power is that of all of them.
+    pub mig: bool,
+    /// What [`Reading::PowerAverage`] is averaged over, seconds; absent where it is not known.
+    pub average_window_s: Option<f64>,
+    /// What [`Reading::PowerInstant`] is averaged over, seconds; absent where it is not known.
+    pub instant_window_s: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// Watts of a short time (NVML field 186).
+    PowerInstant,
+    /// Watts, averaged as the architecture does (NVML `power_usage`).
+    PowerAverage,
+    /// Joules since the driver was loaded.
+    Energy,
+    /// Share of time in which a kernel ran, 0 to 1.
+    Utilization,
+    /// Bytes.
+    MemoryUsed,
+    /// Bytes.
+    MemoryTotal,
+    /// Degrees Celsius.
+    Temperature,
+    /// Hertz.
+    ClockSm,
+    /// Hertz.
+    ClockMemory,
+    /// Watts: the limit in force.
+    PowerLimit,
+    /// Seconds for which the power limit held the clocks down.
+    ThrottleTimePower,
+    /// Seconds for which the temperature held the clocks down.
+    ThrottleTimeThermal,
+}
+
+/// Why clocks are held down: the value of `lem.throttle.reason`, and NVML's bit.
+pub const THROTTLES: &[(&str, u64)] = &[
+    ("power_cap", 0x04),
+    ("hw_slowdown", 0x08),
+    ("sw_thermal", 0x20),
+    ("hw_thermal", 0x40),
+    ("power_brake", 0x80),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GpuError {
+    /// Never here.
+    #[error("this GPU does not support it")]
+    NotSupported,
+    #[error("the user may not read it")]
+    NoPermission,
+    #[error("the GPU has fallen off the bus")]
+    Lost,
+    #[error("{0}")]
+    Other(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuDriver {
+    /// `580.65.06`
+    pub driver: Fact<String>,
+    /// Newest CUDA version that the driver runs: `13.0`.
+    pub cuda: Fact<String>,
+    pub nvml: Fact<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GpuFacts {
+    pub index: u32,
+    pub name: String,
+    pub uuid: String,
+    pub architecture: Fact<String>,
+    /// `9.0`
+    pub compute_capability: Fact<String>,
+    pub memory_bytes: Fact<u64>,
+    pub temperature_celsius: Fact<f64>,
+    /// The limit in force, watts.
+    pub power_limit_watts: Fact<f64>,
+    pub power_limit_default_watts: Fact<f64>,
+    pub power_limit_min_watts: Fact<f64>,
+    pub power_limit_max_watts: Fact<f64>,
+    pub persistence: Fact<bool>,
+    pub ecc: Fact<bool>,
+    pub mig: Fact<bool>,
+    /// `P0` is full speed.
+    pub performance_state: Fact<String>,
+    /// Processes that compute on it, this one included.
+    pub compute_processes: Fact<u32>,
+    pub clock_sm_max_hertz: Fact<u64>,
+    pub clock_memory_max_hertz: Fact<u64>,
+    pub pci_bus: Fact<String>,
+    pub vbios: Fact<String>,
+}
+
+/// The GPUs that a driver shows.
+#[cfg(feature = "nvml")]
+pub fn open() -> Gpus {
+    nvml::open()
+}
+
+#[cfg(not(feature = "nvml"))]
+pub fn open() -> Gpus {
+    Err("this lem was built without the feature `nvml`".into())
+}
