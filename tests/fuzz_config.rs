@@ -1,6 +1,6 @@
 //! Mutated files, variables and settings: an answer each time, and never a panic.
 //! Runs for `LEM_FUZZ_SECONDS` seconds; 2 without it.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::fs;
 use std::time::{Duration, Instant};

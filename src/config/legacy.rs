@@ -289,6 +289,7 @@ fn traffic(layer: &mut Node, findings: &mut Findings) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::{Fate, ROWS, VALUES};
     use crate::config::keys::{Shape, keys};

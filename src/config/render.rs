@@ -84,6 +84,7 @@ fn window(line: &str, start: usize, length: usize) -> (String, usize, usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::window;
 
