@@ -341,6 +341,7 @@ fn remedy(path: &str, node: &Node, shape: &Shape) -> String {
         Shape::List(_) if given.is_some() => {
             format!("Write a list: `[{}]`.", cut(text))
         }
+        Shape::List(_) => "Give the whole list at once: `[0, 1]`.".into(),
         Shape::Section(section) => match section.fields.first() {
             Some(field) => format!("Write its keys below it: `{path}.{}`, …", field.name),
             None => "Write its keys below it.".into(),

@@ -402,6 +402,7 @@ impl fmt::Debug for Part<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::{Ecosystem, Owner, VARIABLES};
     use crate::config::Environment;

@@ -75,7 +75,9 @@ fn parent(node: &mut Node, path: &Path, findings: &mut Findings) -> Option<(Path
         Some(Value::Null) => None,
         Some(Value::String(name)) if !name.is_empty() => {
             let folder = path.parent().unwrap_or(Path::new(""));
-            Some((folder.join(name), entry.node.place))
+            // Without its `./`.
+            let path = folder.join(name).components().collect();
+            Some((path, entry.node.place))
         }
         _ => {
             findings.push(

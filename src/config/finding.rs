@@ -13,6 +13,16 @@ pub enum Severity {
     Note,
 }
 
+impl Severity {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+}
+
 /// Something about the configuration that its author should know.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -100,6 +110,15 @@ impl Finding {
     pub(crate) fn related(mut self, what: impl Into<String>, place: &Place) -> Self {
         self.related.push((what.into(), place.clone()));
         self
+    }
+
+    /// On one line, without the source: for the start of a run.
+    pub fn brief(&self) -> String {
+        let severity = self.severity.as_str();
+        match self.place {
+            Place::Default => format!("{severity}: {}", self.message),
+            _ => format!("{severity}: {} ({})", self.message, self.place),
+        }
     }
 
     /// As the run's log keeps it.
@@ -194,7 +213,8 @@ impl Findings {
     }
 
     pub fn finish(mut self) -> Result<Vec<Finding>, ConfigErrors> {
-        self.kept.sort_by_key(|finding| finding.severity);
+        self.kept
+            .sort_by(|a, b| (a.severity, a.place.order()).cmp(&(b.severity, b.place.order())));
         if self.errors == 0 {
             return Ok(self.kept);
         }

@@ -1,21 +1,34 @@
 //! The layer of the command line: `--set KEY=VALUE`, and flags that stand for a key.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::finding::{Finding, Findings};
 use super::keys::{Target, keys};
 use super::place::Place;
-use super::tree::{Entry, Node};
+use super::redact;
+use super::tree::{Data, Entry, Map, Node};
 use super::yaml;
 
-/// A flag that sets a key: `--cycles 5` is `num_cycles`.
-#[derive(Clone, Debug, PartialEq)]
+/// A flag that sets a key: `--cycles 5` is `num_cycles`. It prints without secrets.
+#[derive(Clone, PartialEq)]
 pub struct FlagValue {
     /// Dotted path of the key.
     pub path: String,
     pub value: Value,
     /// As it was typed: `--cycles 5`.
     pub typed: String,
+}
+
+impl fmt::Debug for FlagValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let typed = redact::line(&self.typed);
+        f.debug_tuple("FlagValue")
+            .field(&self.path)
+            .field(&typed)
+            .finish()
+    }
 }
 
 impl FlagValue {
@@ -65,7 +78,6 @@ pub(crate) fn flag(flag: &FlagValue) -> Node {
 
 /// A flag's value as nodes: a flag may stand for a list or a section.
 fn from_value(value: &Value, text: &str, place: &Place) -> Node {
-    use super::tree::{Data, Map};
     let data = match value {
         Value::Array(items) => Data::List(
             items

@@ -171,7 +171,7 @@ pub(crate) fn migrate(layer: &mut Node, findings: &mut Findings) {
             continue;
         };
         // Version 2 wrote all its keys out, most of them empty.
-        if !entry.node.is_null() {
+        if !entry.node.is_empty() {
             apply(row, entry, layer, findings);
         }
     }
@@ -289,6 +289,7 @@ fn traffic(layer: &mut Node, findings: &mut Findings) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::{Fate, ROWS, VALUES};
     use crate::config::keys::{Shape, keys};

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use lem_record::Origin;
@@ -20,8 +21,8 @@ use super::redact;
 use super::rules::{self, Facts};
 use super::tree::{Node, join};
 
-/// Everything that a configuration is made of.
-#[derive(Clone, Debug, Default)]
+/// Everything that a configuration is made of. It prints without secrets.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file; without one, variables and flags must say it all.
     pub file: Option<PathBuf>,
@@ -30,6 +31,18 @@ pub struct Sources {
     pub sets: Vec<String>,
     /// Flags that stand for keys; they beat `--set`.
     pub flags: Vec<FlagValue>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sets: Vec<String> = self.sets.iter().map(|set| redact::line(set)).collect();
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("environment", &self.environment)
+            .field("sets", &sets)
+            .field("flags", &self.flags)
+            .finish()
+    }
 }
 
 /// A configuration that is right in itself.

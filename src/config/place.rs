@@ -53,6 +53,17 @@ impl Place {
         Self::Flag(redact::line(typed).into())
     }
 
+    /// Places in the order that a reader goes through them.
+    pub(crate) fn order(&self) -> impl Ord + '_ {
+        match self {
+            Self::File(place) => (0, place.source.name.as_str(), place.line, place.column),
+            Self::Document(name) => (1, &**name, 0, 0),
+            Self::Variable(name) => (2, &**name, 0, 0),
+            Self::Flag(_) => (3, "", 0, 0),
+            Self::Preset(_) | Self::Default => (4, "", 0, 0),
+        }
+    }
+
     /// For the record: what kind of place, and where.
     pub fn origin(&self) -> Origin {
         let (source, detail) = match self {

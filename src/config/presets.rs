@@ -57,6 +57,7 @@ pub(crate) fn apply(tree: &mut Node) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::{DECODER_NAMES, decoder};
     use crate::config::keys::{Shape, keys};

@@ -166,10 +166,7 @@ fn named_ranges(line: &str) -> Vec<Range<usize>> {
     let mut ranges = Vec::new();
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     let mut from = 0;
-    while let Some(at) = line
-        .get(from..)
-        .and_then(|rest| rest.find(|c: char| c == ':' || c == '='))
-    {
+    while let Some(at) = line.get(from..).and_then(|rest| rest.find([':', '='])) {
         let colon = from + at;
         from = colon + 1;
         let before = line.get(..colon).unwrap_or_default();

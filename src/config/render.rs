@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::finding::{Finding, Severity};
+use super::finding::Finding;
 use super::place::{FilePlace, Place};
 use super::redact;
 
@@ -10,11 +10,7 @@ use super::redact;
 const WIDTH: usize = 96;
 
 pub(crate) fn finding(f: &mut fmt::Formatter<'_>, finding: &Finding) -> fmt::Result {
-    let severity = match finding.severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Note => "note",
-    };
+    let severity = finding.severity.as_str();
     writeln!(f, "{severity}: {}", finding.message)?;
     let margin = match &finding.place {
         Place::File(place) => {
@@ -88,6 +84,7 @@ fn window(line: &str, start: usize, length: usize) -> (String, usize, usize) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::window;
 

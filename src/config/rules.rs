@@ -16,20 +16,27 @@ pub(crate) struct Facts<'a> {
 impl Facts<'_> {
     /// Where the key, or the first one below it, was written.
     pub fn place(&self, key: &str) -> Option<&Place> {
-        self.places.get(key).or_else(|| {
-            let below = format!("{key}.");
-            self.places
-                .range(below.clone()..)
-                .next()
-                .filter(|(path, _)| path.starts_with(&below))
-                .map(|(_, place)| place)
-        })
+        self.written(key).next().or_else(|| self.places.get(key))
     }
 
     /// Whether somebody wrote it: not a default, not a preset.
     pub fn given(&self, key: &str) -> bool {
-        self.place(key)
-            .is_some_and(|place| !matches!(place, Place::Default | Place::Preset(_)))
+        self.written(key).next().is_some()
+    }
+
+    /// Where somebody wrote the key, or one below it.
+    fn written(&self, key: &str) -> impl Iterator<Item = &Place> {
+        let below = format!("{key}.");
+        let inside = self
+            .places
+            .range(below.clone()..)
+            .take_while(move |(path, _)| path.starts_with(&below));
+        self.places
+            .get_key_value(key)
+            .into_iter()
+            .chain(inside)
+            .map(|(_, place)| place)
+            .filter(|place| !matches!(place, Place::Default | Place::Preset(_)))
     }
 }
 
@@ -282,7 +289,14 @@ fn prompts_source(facts: &Facts) -> Vec<Clash> {
         return vec![error(
             "contradiction",
             &there,
-            format!("the prompts have {} sources", there.len()),
+            format!(
+                "the prompts come from more than one source: {}",
+                there
+                    .iter()
+                    .map(|key| format!("`{key}`"))
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            ),
             "Keep one of them, or say with `prompts.type` which one is meant.",
         )];
     };
@@ -427,19 +441,31 @@ fn greedy(facts: &Facts) -> Vec<Clash> {
 
 fn traffic(facts: &Facts) -> Vec<Clash> {
     let traffic = &facts.config.traffic;
-    let needs = match traffic.mode {
-        TrafficMode::Closed => return Vec::new(),
-        TrafficMode::Trace if traffic.trace.is_none() => "traffic.trace",
-        TrafficMode::Trace => return Vec::new(),
-        _ if traffic.target_qps.is_none() => "traffic.target_qps",
-        _ => return Vec::new(),
+    let needed = match traffic.mode {
+        TrafficMode::Closed => None,
+        TrafficMode::Trace => Some(("traffic.trace", traffic.trace.is_some())),
+        _ => Some(("traffic.target_qps", traffic.target_qps.is_some())),
     };
-    vec![error(
-        "missing",
-        &["traffic.mode", needs],
-        format!("`traffic.mode` needs `{needs}`"),
-        format!("Add `{needs}`, or set `traffic.mode: closed`."),
-    )]
+    let mut clashes = Vec::new();
+    if let Some((key, false)) = needed {
+        clashes.push(error(
+            "missing",
+            &["traffic.mode", key],
+            format!("`traffic.mode` needs `{key}`"),
+            format!("Add `{key}`, or set `traffic.mode: closed`."),
+        ));
+    }
+    for key in ["traffic.target_qps", "traffic.trace"] {
+        if facts.given(key) && needed.is_none_or(|(needed, _)| needed != key) {
+            clashes.push(warning(
+                "no-effect",
+                &[key, "traffic.mode"],
+                format!("`{key}` has no effect with this `traffic.mode`"),
+                "Remove it, or choose the mode that it is for.",
+            ));
+        }
+    }
+    clashes
 }
 
 fn gpus(facts: &Facts) -> Vec<Clash> {

@@ -151,6 +151,7 @@ fn quoted(string: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};

@@ -62,6 +62,15 @@ impl Node {
         matches!(&self.data, Data::Scalar(s) if s.value.is_null())
     }
 
+    /// Nothing, or a section or list with nothing in it.
+    pub fn is_empty(&self) -> bool {
+        match &self.data {
+            Data::Scalar(scalar) => scalar.value.is_null(),
+            Data::List(items) => items.is_empty(),
+            Data::Map(map) => map.is_empty(),
+        }
+    }
+
     pub fn as_map(&self) -> Option<&Map> {
         match &self.data {
             Data::Map(map) => Some(map),

@@ -52,7 +52,7 @@ fn each_layer_beats_those_before_it() {
     let origins = &resolved.origins;
     assert_eq!(
         origins["max_output_tokens"],
-        origin("file", &format!("{}:6:20", at("base.yaml")))
+        origin("file", &format!("{}:7:20", at("base.yaml")))
     );
     assert_eq!(
         origins["num_input_prompts"],

@@ -1,6 +1,6 @@
 //! A planted secret appears nowhere.
 
-use lem::config::{Format, Owner, show};
+use lem::config::{FlagValue, Format, Owner, show};
 
 use super::support::case;
 
@@ -80,9 +80,18 @@ fn settings_and_variables_are_named_without_their_secrets() {
     let case = case("model_name: m\n")
         .set("integrations.wandb.api_key=hunter2")
         .set("num_cycles=http://u:hunter2@h")
+        .flag(FlagValue::new(
+            "server.url",
+            "http://u:hunter2@h",
+            "--url http://u:hunter2@h",
+        ))
         .variables(&[("LEM_WANDB_API_KEY", SECRET), ("LEM_SEED", SECRET)]);
     let errors = case.load().unwrap_err();
     assert_eq!(errors.errors().count(), 2);
     assert!(!format!("{errors} {errors:?}").contains(SECRET), "{errors}");
-    assert!(!format!("{:?}", case.sources.environment).contains(SECRET));
+    assert!(
+        !format!("{:?}", case.sources).contains(SECRET),
+        "{:?}",
+        case.sources
+    );
 }

@@ -88,6 +88,7 @@ fn allow(schema: &mut Value, path: &str, old: &str, new: &str) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use serde_json::Value;
 
