@@ -13,7 +13,7 @@ const PIECE: usize = 4 << 20;
 /// The end of the file, and what still has to get there.
 #[derive(Debug)]
 pub(super) struct Writer {
-    file: File,
+    pub(super) file: File,
     path: PathBuf,
     /// Whole lines, written and synced.
     good: Position,
