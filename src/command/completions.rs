@@ -33,3 +33,24 @@ pub fn man(out: Option<&Path>) -> Outcome {
     clap_mangen::generate_to(Cli::command(), folder).map_err(cannot)?;
     Ok(Exit::Done)
 }
+
+/// The text of `docs/cli.md`: the help of every verb.
+pub fn cli_md() -> String {
+    let mut out = String::from(
+        "# Command line\n\nGenerated from the definitions in `src/cli.rs`; do not edit.\n",
+    );
+    let mut command = Cli::command().term_width(100).disable_help_subcommand(true);
+    command.build();
+    add(&mut out, &mut command);
+    out
+}
+
+fn add(out: &mut String, command: &mut clap::Command) {
+    let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    let help = command.render_long_help().to_string();
+    let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+    out.push_str(&format!("\n## {name}\n\n```\n{}\n```\n", lines.join("\n").trim_end()));
+    for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+        add(out, verb);
+    }
+}

@@ -17,6 +17,12 @@ use crate::cli::{Cli, Verb};
 
 pub use terminal::{say, show};
 
+/// Reference documentation that is made from code.
+pub mod generated {
+    pub use super::completions::cli_md;
+    pub use super::metrics::markdown as metrics_md;
+}
+
 /// The contract for scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -18,7 +18,7 @@ mod load;
 mod modelled;
 mod process;
 mod rapl;
-mod sampler;
+pub mod sampler;
 #[cfg(test)]
 mod testing;
 

@@ -2,16 +2,10 @@
 
 use lem_record::{CheckOutcome, Exporter};
 
-use crate::cli::{Format, RunArgs};
+use crate::cli::RunArgs;
 use crate::command::{Exit, Failure, Outcome, show};
 use crate::config::{FlagValue, Resolved};
 use crate::{sinks, meter};
-
-impl RunArgs {
-    pub(super) fn sinks_and_sets(&self) -> Vec<String> {
-        self.set.clone()
-    }
-}
 
 /// Flags of parts that are not built yet: refused, never accepted in silence.
 pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
@@ -91,10 +85,4 @@ pub fn dry_run(resolved: &Resolved, exporters: Vec<Box<dyn Exporter>>) -> Outcom
     }
     show(&lines.join("\n"));
     Ok(Exit::Done)
-}
-
-/// `--format json` owns standard output.
-#[allow(dead_code)]
-pub const fn is_json(format: Format) -> bool {
-    matches!(format, Format::Json)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
-use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table};
+use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table, Warning};
 
 use super::{Exit, Failure, Outcome, close, export, results, say, show};
 use crate::cli::{Format, RunArgs};
@@ -33,7 +33,7 @@ const BETWEEN: Duration = Duration::from_secs(2);
 
 pub fn run(args: &RunArgs) -> Outcome {
     flags::refuse_unbuilt(args)?;
-    let resolved = super::settings::resolve(Some(&args.config), &args.sinks_and_sets(), flags::values(args))?;
+    let resolved = super::settings::resolve(Some(&args.config), &args.set, flags::values(args))?;
     let unbuilt = super::settings::require_built(&resolved)?;
     let exporters = exporters(&resolved)?;
     if args.dry_run {
@@ -132,6 +132,13 @@ fn finish(
         Ok(Ended::Interrupted) => (RunStatus::Interrupted, Some("interrupted by a signal".to_owned())),
         Err(error) => (RunStatus::Failed, Some(error.to_string())),
     };
+    if spool.disturbances() > 0 {
+        spool.record(Record::Warning(Warning {
+            code: "delivery.disturbed".into(),
+            message: format!("In {} quiet windows a sink was still busy on its thread", spool.disturbances()),
+            remedy: "Deliver after the run instead: leave the sink's flag out and use lem export".into(),
+        }));
+    }
     spool.record(Record::Table(thermal_at_end()));
     close::close(&spool, status, reason.clone())?;
     let folder = spool.folder().to_owned();

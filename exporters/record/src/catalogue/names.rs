@@ -23,10 +23,9 @@ impl MetricDef {
         }
         for &name in self.attributes {
             let placed = stem.contains(&format!("{{{name}}}"));
-            if !placed && varying.iter().any(|v| v == name) {
-                if let Some(value) = attributes.get(name) {
-                    let _ = write!(key, "{}_", word(value));
-                }
+            let varies = !placed && varying.iter().any(|v| v == name);
+            if let Some(value) = attributes.get(name).filter(|_| varies) {
+                let _ = write!(key, "{}_", word(value));
             }
         }
         key.push_str(&fill(stem, attributes, quantile));

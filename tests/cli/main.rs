@@ -1,0 +1,12 @@
+//! The command line as scripts and people use it: the built binary, a tiny model with
+//! random weights, real files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod contract;
+mod help;
+mod interrupt;
+mod killed;
+mod numbers;
+mod secrets;
+mod sinks;
+mod support;
