@@ -1,6 +1,6 @@
 //! Damaged logs are read as far as they go: for LEM_FUZZ_SECONDS (2) seconds, with a
 //! seed from LEM_FUZZ_SEED or the clock.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
