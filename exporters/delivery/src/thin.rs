@@ -153,7 +153,7 @@ mod tests {
         let (mut seen, mut sent, record) = (0, 0, 3000);
         let values: Vec<f64> = (0..record).map(|i| f64::from(i % 13)).collect();
         while seen < 7 * 86_400 * 50 {
-            sent += match thin(&samples(seen, &[values.clone()]), seen) {
+            sent += match thin(&samples(seen, std::slice::from_ref(&values)), seen) {
                 Thinned::Whole => u64::from(record as u32),
                 Thinned::Some(some) => some.columns[0].values.iter().flatten().count() as u64,
                 Thinned::Nothing => 0,

@@ -1,6 +1,6 @@
 //! Damaged logs are read as far as they go: for LEM_FUZZ_SECONDS (2) seconds, with a
 //! seed from LEM_FUZZ_SEED or the clock.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
@@ -87,9 +87,8 @@ fn damaged_logs_are_read_as_far_as_they_go() {
         for _ in 0..strikes {
             mutate(&mut log, &mut rng);
         }
-        std::fs::write(folder.join(RECORDS_FILE), &log).unwrap();
 
-        let mut reader = LogReader::open(folder).unwrap();
+        let mut reader = LogReader::new(&log[..]);
         let mut numbers = Vec::new();
         while let Some(entry) = reader.next_entry().unwrap() {
             assert!(entry.start < entry.end && entry.end <= log.len() as u64);
@@ -107,6 +106,10 @@ fn damaged_logs_are_read_as_far_as_they_go() {
             let touched = facts.skipped + facts.missing + facts.duplicates + facts.foreign + 20;
             assert!(lost <= touched, "{lost} lost, {facts:?}");
         }
+        if rounds % 8 != 0 {
+            continue; // what follows goes through the disk
+        }
+        std::fs::write(folder.join(RECORDS_FILE), &log).unwrap();
         // reading on from any record gives the same as reading through
         if !numbers.is_empty() {
             let pick = rng.random_range(0..numbers.len());

@@ -190,7 +190,8 @@ async fn files(
         let taken = match local(folder, &artifact.path) {
             Ok((path, len)) => {
                 let content = Content::File { path: &path, len };
-                artifacts.put(api, remote, &artifact.path, content).await?
+                let name = encode::artifact_path(&artifact.path);
+                artifacts.put(api, remote, &name, content).await?
             }
             Err(refused) => Err(refused.to_string()),
         };

@@ -66,6 +66,9 @@ impl LogReader {
 
     /// Whether a line ends right before the offset, and that of record `from` begins there.
     fn fits(mut file: &File, run: &str, from: u64, offset: u64) -> io::Result<bool> {
+        if offset > file.metadata()?.len() {
+            return Ok(false);
+        }
         let mut before = [0];
         file.seek(SeekFrom::Start(offset - 1))?;
         if file.read(&mut before)? == 0 || before != *b"\n" {

@@ -161,12 +161,12 @@ fn folder(host: Option<&str>, root: PathBuf) -> Way {
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.is_loopback())
     };
-    // the server has made the experiment's folder or the one above it; in a container
-    // it has done so elsewhere
+    // the root of all artifacts, or where it is yet to be made the folder that it is to
+    // be in; a server in a container has them elsewhere
     let near = root
         .ancestors()
         .skip(1)
-        .take(3)
+        .take(4)
         .any(|folder| folder.parent().is_some() && folder.is_dir());
     match host.is_some_and(local) && root.is_absolute() && near {
         true => Way::Folder {

@@ -68,7 +68,14 @@ fn read(dataset: &Value) -> Result<(Dataset, Vec<&'static str>), &'static str> {
     let digest = text("digest")
         .filter(|digest| !digest.is_empty())
         .ok_or("has no digest")?;
-    let source = text("source").unwrap_or_else(|| "{}".to_owned());
+    // MLflow reads it as JSON; a plain path or address goes where its own datasets have it
+    let source = match text("source") {
+        None => "{}".to_owned(),
+        Some(source) if serde_json::from_str::<Value>(&source).is_ok_and(|v| v.is_object()) => {
+            source
+        }
+        Some(source) => json!({"uri": source}).to_string(),
+    };
     if source.len() > limits::DATASET_SOURCE {
         return Err("has a source that is longer than MLflow takes");
     }

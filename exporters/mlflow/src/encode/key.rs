@@ -27,6 +27,19 @@ pub fn legal(key: &str) -> String {
     format!("{}-{hash}", kept.trim_end_matches('/'))
 }
 
+/// An artifact's path as MLflow takes it: it refuses `#`, and undoes percent-encoding
+/// before it looks.
+pub fn artifact_path(path: &str) -> String {
+    let mapped = |c: char| {
+        if c.is_control() || matches!(c, '#' | '%' | '?' | '\\') {
+            '_'
+        } else {
+            c
+        }
+    };
+    path.chars().map(mapped).collect()
+}
+
 /// Part of a file name.
 pub(super) fn word(name: &str) -> String {
     legal(name).replace(['/', ' ', ':'], "_")

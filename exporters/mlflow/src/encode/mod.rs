@@ -18,7 +18,7 @@ use lem_record::{Artifact, Envelope, Record, Rejected, RunStarted, Stamp, Table}
 
 pub use body::{Body, metric_bodies, pair_bodies};
 pub use dataset::Dataset;
-pub use key::legal;
+pub use key::{artifact_path, legal};
 pub use samples::{Series, Values};
 pub use state::State;
 

@@ -65,7 +65,8 @@ pub(super) fn open(
             Experiment::Id(_) => unreachable_id(root, config)?,
         },
     };
-    let id = md5(&["lem.run_id=", &run.run_id]);
+    // one in each experiment: an import refuses the same id twice
+    let id = md5(&[&experiment, "lem.run_id=", &run.run_id]);
     let folder = root.join(&experiment).join(&id);
     if !folder.join("meta.yaml").exists() {
         make_run(root, &experiment, &id, config, run).map_err(|error| failed(&folder, &error))?;
@@ -206,8 +207,16 @@ fn make_run(
     for part in ["metrics", "params", "tags", "artifacts"] {
         fs::create_dir_all(folder.join(part))?;
     }
-    super::meta::replace(&folder.join("tags/mlflow.runName"), name.as_bytes())?;
-    super::meta::replace(&folder.join("tags/lem.run_id"), run.run_id.as_bytes())?;
+    super::meta::replace(
+        &folder,
+        &folder.join("tags/mlflow.runName"),
+        name.as_bytes(),
+    )?;
+    super::meta::replace(
+        &folder,
+        &folder.join("tags/lem.run_id"),
+        run.run_id.as_bytes(),
+    )?;
     let mut meta = Meta::default();
     meta.set(
         "artifact_uri",

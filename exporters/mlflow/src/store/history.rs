@@ -109,7 +109,7 @@ mod tests {
         let path = folder.path().join("a/b");
         assert_eq!(append(&path, &[Some(0.5), None, Some(1e300)]), 2);
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text, "1000 0.5 0\n1002 1e300 2\n");
+        assert_eq!(text, "1000 0.5 0\n1002 1e+300 2\n");
         append(&path, &[Some(0.5), None, Some(1e300)]);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         for torn in 0..text.len() {

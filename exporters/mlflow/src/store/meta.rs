@@ -86,7 +86,9 @@ impl Meta {
     }
 
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        replace(path, self.to_yaml().as_bytes())
+        let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        fs::create_dir_all(folder)?;
+        replace(folder, path, self.to_yaml().as_bytes())
     }
 
     fn to_yaml(&self) -> String {
@@ -130,20 +132,28 @@ fn quoted(text: &str) -> String {
 }
 
 /// Puts content under a name at once: a reader, or a crash, meets the old or the new.
-pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    whole(path, |file| file.write_all(content))
+/// The new is made in `scratch`, where what a crash leaves is taken for nothing: every
+/// file below `params` is a param.
+pub(super) fn replace(scratch: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    whole(scratch, path, |file| file.write_all(content))
 }
 
-pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    whole(to, |file| io::copy(&mut File::open(from)?, file).map(drop))
+pub(super) fn copy(scratch: &Path, from: &Path, to: &Path) -> io::Result<()> {
+    whole(scratch, to, |file| {
+        io::copy(&mut File::open(from)?, file).map(drop)
+    })
 }
 
-fn whole(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+fn whole(
+    scratch: &Path,
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::create_dir_all(folder)?;
     let mut partial = tempfile::Builder::new()
         .prefix(".lem-")
-        .tempfile_in(folder)?;
+        .tempfile_in(scratch)?;
     fill(partial.as_file_mut())?;
     partial.as_file().sync_data()?;
     // a temporary file is for its owner only, which a store is not

@@ -163,7 +163,9 @@ impl Store {
         for (n, table) in &plan.tables {
             let path = root.join(encode::table_path(&table.name));
             match encode::table_body(table) {
-                Ok(body) => meta::replace(&path, &body).map_err(|error| failed(&path, &error))?,
+                Ok(body) => {
+                    meta::replace(&self.run, &path, &body).map_err(|error| failed(&path, &error))?
+                }
                 Err(error) => stored.rejected.push(Rejected {
                     n: *n,
                     reason: error.to_string(),
@@ -186,8 +188,8 @@ impl Store {
                     });
                 }
                 Ok((from, _)) => {
-                    let to = root.join(&artifact.path);
-                    meta::copy(&from, &to).map_err(|error| failed(&to, &error))?;
+                    let to = root.join(encode::artifact_path(&artifact.path));
+                    meta::copy(&self.run, &from, &to).map_err(|error| failed(&to, &error))?;
                     stored
                         .artifacts
                         .push((artifact.path.clone(), artifact.sha256.clone()));
@@ -237,7 +239,7 @@ impl Store {
         stored: &mut Stored,
     ) -> Result<(), ExportError> {
         let path = self.run.join(name);
-        match meta::replace(&path, value) {
+        match meta::replace(&self.run, &path, value) {
             Ok(()) => stored.accepted += 1,
             Err(error) if is_name(&error) => stored.rejected.push(not_a_name(n, name, &error)),
             Err(error) => return Err(failed(&path, &error)),
@@ -253,7 +255,7 @@ impl Store {
             meta.set("status", status);
             meta.set("end_time", end_ms);
             meta.write(&path)?;
-            meta::replace(&self.run.join("tags/lem.status"), tag.as_bytes())
+            meta::replace(&self.run, &self.run.join("tags/lem.status"), tag.as_bytes())
         };
         finish().map_err(|error| failed(&path, &error))
     }
