@@ -18,7 +18,10 @@ pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> EngineError 
         }
         _ => "Check the disk and the path",
     };
-    EngineError::new(format!("{} cannot be {what}: {error}", path.display()), remedy)
+    EngineError::new(
+        format!("{} cannot be {what}: {error}", path.display()),
+        remedy,
+    )
 }
 
 pub(crate) fn make_folder(path: &Path) -> Result<(), EngineError> {
@@ -51,7 +54,10 @@ pub(crate) fn read_small(path: &Path, most: u64) -> Result<Vec<u8>, EngineError>
         .map_err(|error| cannot("read", path, &error))?;
     if bytes.len() as u64 > most {
         return Err(EngineError::new(
-            format!("{} is larger than {most} bytes, which no such file is", path.display()),
+            format!(
+                "{} is larger than {most} bytes, which no such file is",
+                path.display()
+            ),
             "Check that this is the file you mean",
         ));
     }
@@ -65,7 +71,11 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "closing it unlocks")] File)
 /// Takes the lock, waiting for another process where it must. `flock`, as the hub's own client uses.
 pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<Lock, EngineError> {
     make_parent(path)?;
-    let open = File::options().create(true).truncate(false).write(true).open(path);
+    let open = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
     let file = open.map_err(|error| cannot("opened", path, &error))?;
     match file.try_lock() {
         Ok(()) => return Ok(Lock(file)),
@@ -78,7 +88,8 @@ pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<Lock, Eng
         }
         Err(fs::TryLockError::Error(error)) => return Err(cannot("locked", path, &error)),
     }
-    file.lock().map_err(|error| cannot("locked", path, &error))?;
+    file.lock()
+        .map_err(|error| cannot("locked", path, &error))?;
     Ok(Lock(file))
 }
 

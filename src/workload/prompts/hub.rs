@@ -27,18 +27,27 @@ pub(super) fn read(
     chooser: &mut Chooser,
     progress: &mut dyn Progress,
 ) -> Result<String, EngineError> {
-    let name = RepoName::parse(dataset.strip_prefix("hf:").unwrap_or(dataset)).ok_or_else(|| {
-        EngineError::new(
-            format!("{dataset:?} is no name of a dataset of the hub"),
-            "Give org/name in prompts.dataset, and the revision in prompts.revision",
-        )
-    })?;
+    let name =
+        RepoName::parse(dataset.strip_prefix("hf:").unwrap_or(dataset)).ok_or_else(|| {
+            EngineError::new(
+                format!("{dataset:?} is no name of a dataset of the hub"),
+                "Give org/name in prompts.dataset, and the revision in prompts.revision",
+            )
+        })?;
     let client = HubClient::new(options)?;
-    let repo = Repo { kind: RepoKind::Dataset, name };
-    let wanted = Wanted { subset: prompts.subset.as_deref(), split: &prompts.split };
+    let repo = Repo {
+        kind: RepoKind::Dataset,
+        name,
+    };
+    let wanted = Wanted {
+        subset: prompts.subset.as_deref(),
+        split: &prompts.split,
+    };
     let (listing, files) = find(&client, &repo, prompts, wanted, progress)?;
     for file in files {
-        let Some(format) = Format::of(&file) else { continue };
+        let Some(format) = Format::of(&file) else {
+            continue;
+        };
         let path = client.file(&repo, &listing.commit, &file, progress)?;
         // the name in the cache says more than that of the blob it links to
         if read_as(format, &path, column, chooser)?.is_break() {
@@ -73,7 +82,11 @@ fn find(
         )
     };
     // the conversion is of the newest commit only
-    if prompts.revision.as_deref().is_some_and(|revision| revision != "main") {
+    if prompts
+        .revision
+        .as_deref()
+        .is_some_and(|revision| revision != "main")
+    {
         return Err(refuse());
     }
     let Ok(converted) = client.list(repo, Some(CONVERTED), progress) else {
@@ -85,7 +98,9 @@ fn find(
             Ok((converted, files))
         }
         Err(other) => Err(EngineError::new(
-            format!("{repo} has no data that lem reads: {why}; and in its conversion to Parquet, {other}"),
+            format!(
+                "{repo} has no data that lem reads: {why}; and in its conversion to Parquet, {other}"
+            ),
             "Check prompts.split and prompts.subset",
         )),
     }
@@ -99,7 +114,10 @@ fn declared(listing: &Listing, wanted: Wanted<'_>) -> Option<Found> {
     let with_files: Vec<(&str, &Value)> = configs
         .iter()
         .filter_map(|config| {
-            Some((config.get("config_name")?.as_str()?, config.get("data_files")?))
+            Some((
+                config.get("config_name")?.as_str()?,
+                config.get("data_files")?,
+            ))
         })
         .collect();
     if with_files.is_empty() {
@@ -124,9 +142,16 @@ fn declared(listing: &Listing, wanted: Wanted<'_>) -> Option<Found> {
         }
     }
     if patterns.is_empty() {
-        return Some(Err(format!("there is no split {:?} among {}", wanted.split, join(splits))));
+        return Some(Err(format!(
+            "there is no split {:?} among {}",
+            wanted.split,
+            join(splits)
+        )));
     }
-    let files: Vec<String> = patterns.iter().flat_map(|pattern| matching(&listing.files, pattern)).collect();
+    let files: Vec<String> = patterns
+        .iter()
+        .flat_map(|pattern| matching(&listing.files, pattern))
+        .collect();
     Some(readable(files))
 }
 
@@ -147,7 +172,11 @@ fn splits_of(data_files: &Value) -> Vec<(&str, &str)> {
             },
         };
         match path {
-            Value::Array(paths) => found.extend(paths.iter().filter_map(|path| Some((split, path.as_str()?)))),
+            Value::Array(paths) => found.extend(
+                paths
+                    .iter()
+                    .filter_map(|path| Some((split, path.as_str()?))),
+            ),
             path => found.extend(path.as_str().map(|path| (split, path))),
         }
     }
@@ -155,9 +184,16 @@ fn splits_of(data_files: &Value) -> Vec<(&str, &str)> {
 }
 
 fn matching(files: &[String], pattern: &str) -> Vec<String> {
-    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+    let options = MatchOptions {
+        require_literal_separator: true,
+        ..MatchOptions::default()
+    };
     match Pattern::new(pattern.trim_start_matches("./")) {
-        Ok(pattern) => files.iter().filter(|file| pattern.matches_with(file, options)).cloned().collect(),
+        Ok(pattern) => files
+            .iter()
+            .filter(|file| pattern.matches_with(file, options))
+            .cloned()
+            .collect(),
         Err(_) => Vec::new(),
     }
 }
@@ -166,8 +202,14 @@ fn matching(files: &[String], pattern: &str) -> Vec<String> {
 fn by_name(files: &[String], wanted: Wanted<'_>) -> Found {
     let data: Vec<&String> = files
         .iter()
-        .filter(|file| Format::of(file).is_some_and(|format| format != Format::Text) && !is_about(file))
-        .filter(|file| wanted.subset.is_none_or(|subset| file.split(['/', '.']).any(|part| part == subset)))
+        .filter(|file| {
+            Format::of(file).is_some_and(|format| format != Format::Text) && !is_about(file)
+        })
+        .filter(|file| {
+            wanted
+                .subset
+                .is_none_or(|subset| file.split(['/', '.']).any(|part| part == subset))
+        })
         .collect();
     if data.is_empty() {
         return Err(match wanted.subset {
@@ -175,8 +217,10 @@ fn by_name(files: &[String], wanted: Wanted<'_>) -> Found {
             None => "there is no Parquet or JSONL file".to_owned(),
         });
     }
-    let of: Vec<(&String, Option<&str>)> =
-        data.iter().map(|file| (*file, split_in(file, wanted.split))).collect();
+    let of: Vec<(&String, Option<&str>)> = data
+        .iter()
+        .map(|file| (*file, split_in(file, wanted.split)))
+        .collect();
     if of.iter().all(|(_, split)| split.is_none()) && wanted.split == "train" {
         return readable(data.into_iter().cloned().collect());
     }
@@ -187,11 +231,18 @@ fn by_name(files: &[String], wanted: Wanted<'_>) -> Found {
         .collect();
     if files.is_empty() {
         let splits: BTreeSet<&str> = of.iter().filter_map(|(_, split)| *split).collect();
-        return Err(format!("there is no split {:?} among {}", wanted.split, join(splits)));
+        return Err(format!(
+            "there is no split {:?} among {}",
+            wanted.split,
+            join(splits)
+        ));
     }
     // folders of the same split: which of them is meant cannot be guessed
-    let tops: BTreeSet<&str> =
-        files.iter().filter_map(|file| Some(file.split_once('/')?.0)).filter(|top| split_in(top, wanted.split).is_none() && *top != "data").collect();
+    let tops: BTreeSet<&str> = files
+        .iter()
+        .filter_map(|file| Some(file.split_once('/')?.0))
+        .filter(|top| split_in(top, wanted.split).is_none() && *top != "data")
+        .collect();
     if wanted.subset.is_none() && tops.len() > 1 {
         return Err(format!("prompts.subset must say which of {}", join(tops)));
     }
@@ -201,9 +252,16 @@ fn by_name(files: &[String], wanted: Wanted<'_>) -> Found {
 /// Files beside the data that end like data.
 fn is_about(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
-    ["dataset_info", "dataset_dict", "state.", "config", "metadata.json", "package"]
-        .iter()
-        .any(|about| name.starts_with(about))
+    [
+        "dataset_info",
+        "dataset_dict",
+        "state.",
+        "config",
+        "metadata.json",
+        "package",
+    ]
+    .iter()
+    .any(|about| name.starts_with(about))
         || file.starts_with('.')
 }
 
@@ -218,7 +276,9 @@ fn split_in<'a>(file: &str, wanted: &'a str) -> Option<&'a str> {
     let has = |word: &str| {
         lower.match_indices(word).any(|(at, _)| {
             let before = lower.get(..at).and_then(|text| text.chars().next_back());
-            let after = lower.get(at + word.len()..).and_then(|text| text.chars().next());
+            let after = lower
+                .get(at + word.len()..)
+                .and_then(|text| text.chars().next());
             !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
         })
     };
@@ -230,7 +290,10 @@ fn split_in<'a>(file: &str, wanted: &'a str) -> Option<&'a str> {
     if own {
         return Some(wanted);
     }
-    WORDS.iter().find(|(_, words)| words.iter().any(|word| has(word))).map(|(split, _)| *split)
+    WORDS
+        .iter()
+        .find(|(_, words)| words.iter().any(|word| has(word)))
+        .map(|(split, _)| *split)
 }
 
 /// `<subset>/<split>/0000.parquet`
@@ -244,15 +307,23 @@ fn in_conversion(files: &[String], wanted: Wanted<'_>) -> Found {
     let names: Vec<&str> = subsets.iter().map(String::as_str).collect();
     let subset = pick(&names, wanted.subset)?;
     // `partial-train`: the beginning of a very large one
-    let is_split = |split: &str| split == wanted.split || split.strip_prefix("partial-") == Some(wanted.split);
+    let is_split =
+        |split: &str| split == wanted.split || split.strip_prefix("partial-") == Some(wanted.split);
     let files: Vec<String> = parquet()
         .filter(|file| parts(file).is_some_and(|(of, split)| of == subset && is_split(&split)))
         .cloned()
         .collect();
     if files.is_empty() {
-        let splits: BTreeSet<String> =
-            parquet().filter_map(|file| parts(file)).filter(|(of, _)| of == subset).map(|(_, split)| split).collect();
-        return Err(format!("there is no split {:?} among {}", wanted.split, splits.into_iter().collect::<Vec<_>>().join(", ")));
+        let splits: BTreeSet<String> = parquet()
+            .filter_map(|file| parts(file))
+            .filter(|(of, _)| of == subset)
+            .map(|(_, split)| split)
+            .collect();
+        return Err(format!(
+            "there is no split {:?} among {}",
+            wanted.split,
+            splits.into_iter().collect::<Vec<_>>().join(", ")
+        ));
     }
     Ok(files)
 }
@@ -262,12 +333,18 @@ fn pick<'a>(names: &[&'a str], wanted: Option<&str>) -> Result<&'a str, String> 
     let has = |wanted: &str| names.iter().find(|name| **name == wanted).copied();
     match wanted {
         Some(wanted) => has(wanted).ok_or_else(|| {
-            format!("there is no subset {wanted:?} among {}", join(names.iter().copied().collect()))
+            format!(
+                "there is no subset {wanted:?} among {}",
+                join(names.iter().copied().collect())
+            )
         }),
         None => match names {
             [only] => Ok(only),
             _ => has("default").ok_or_else(|| {
-                format!("prompts.subset must say which of {}", join(names.iter().copied().collect()))
+                format!(
+                    "prompts.subset must say which of {}",
+                    join(names.iter().copied().collect())
+                )
             }),
         },
     }
@@ -276,15 +353,21 @@ fn pick<'a>(names: &[&'a str], wanted: Option<&str>) -> Result<&'a str, String> 
 /// The files of one format that lem reads, Parquet before JSON before text, in order.
 fn readable(files: Vec<String>) -> Found {
     for format in [Format::Parquet, Format::Json, Format::Text] {
-        let mut fit: Vec<String> =
-            files.iter().filter(|file| Format::of(file) == Some(format)).cloned().collect();
+        let mut fit: Vec<String> = files
+            .iter()
+            .filter(|file| Format::of(file) == Some(format))
+            .cloned()
+            .collect();
         fit.sort_unstable();
         fit.dedup();
         if !fit.is_empty() {
             return Ok(fit);
         }
     }
-    Err(format!("its files end otherwise: {}", files.iter().take(5).cloned().collect::<Vec<_>>().join(", ")))
+    Err(format!(
+        "its files end otherwise: {}",
+        files.iter().take(5).cloned().collect::<Vec<_>>().join(", ")
+    ))
 }
 
 fn join(names: BTreeSet<&str>) -> String {
@@ -316,23 +399,63 @@ mod tests {
 
     #[test]
     fn a_split_is_told_by_the_names_of_its_files() {
-        let files = ["README.md", "data/train-00000-of-00002.parquet", "data/train-00001-of-00002.parquet", "data/test-00000-of-00001.parquet"];
+        let files = [
+            "README.md",
+            "data/train-00000-of-00002.parquet",
+            "data/train-00001-of-00002.parquet",
+            "data/test-00000-of-00001.parquet",
+        ];
         assert_eq!(named(&files, None, "train").unwrap(), owned(&files[1..3]));
         assert_eq!(named(&files, None, "test").unwrap(), owned(&files[3..]));
-        assert!(named(&files, None, "validation").unwrap_err().contains("among test, train"));
-        assert_eq!(named(&["dev.jsonl", "constraint.jsonl"], None, "validation").unwrap(), ["dev.jsonl"]);
-        assert_eq!(named(&["train_sft/a.parquet", "train_gen/a.parquet"], None, "train_sft").unwrap(), ["train_sft/a.parquet"]);
-        assert_eq!(named(&["questions.jsonl", "dataset_infos.json"], None, "train").unwrap(), ["questions.jsonl"]);
-        assert_eq!(named(&["a/train.jsonl", "b/train.jsonl"], Some("b"), "train").unwrap(), ["b/train.jsonl"]);
-        assert!(named(&["a/train.jsonl", "b/train.jsonl"], None, "train").unwrap_err().contains("which of a, b"));
-        assert!(named(&["a.csv"], None, "train").unwrap_err().contains("no Parquet"));
+        assert!(
+            named(&files, None, "validation")
+                .unwrap_err()
+                .contains("among test, train")
+        );
+        assert_eq!(
+            named(&["dev.jsonl", "constraint.jsonl"], None, "validation").unwrap(),
+            ["dev.jsonl"]
+        );
+        assert_eq!(
+            named(
+                &["train_sft/a.parquet", "train_gen/a.parquet"],
+                None,
+                "train_sft"
+            )
+            .unwrap(),
+            ["train_sft/a.parquet"]
+        );
+        assert_eq!(
+            named(&["questions.jsonl", "dataset_infos.json"], None, "train").unwrap(),
+            ["questions.jsonl"]
+        );
+        assert_eq!(
+            named(&["a/train.jsonl", "b/train.jsonl"], Some("b"), "train").unwrap(),
+            ["b/train.jsonl"]
+        );
+        assert!(
+            named(&["a/train.jsonl", "b/train.jsonl"], None, "train")
+                .unwrap_err()
+                .contains("which of a, b")
+        );
+        assert!(
+            named(&["a.csv"], None, "train")
+                .unwrap_err()
+                .contains("no Parquet")
+        );
     }
 
     #[test]
     fn what_the_readme_declares_comes_first() {
         let listing = Listing {
             commit: String::new(),
-            files: owned(&["x/train-0.parquet", "x/test-0.parquet", "y/part-1.jsonl", "y/part-0.jsonl", "z.csv"]),
+            files: owned(&[
+                "x/train-0.parquet",
+                "x/test-0.parquet",
+                "y/part-1.jsonl",
+                "y/part-0.jsonl",
+                "z.csv",
+            ]),
             card: json!({"configs": [
                 {"config_name": "x", "data_files": [
                     {"split": "train", "path": "x/train-*"},
@@ -344,19 +467,48 @@ mod tests {
         };
         let found = |subset, split| declared(&listing, Wanted { subset, split }).unwrap();
         assert_eq!(found(Some("x"), "test").unwrap(), ["x/test-0.parquet"]);
-        assert_eq!(found(Some("y"), "train").unwrap(), ["y/part-0.jsonl", "y/part-1.jsonl"]);
-        assert!(found(None, "train").unwrap_err().contains("which of x, y, z"));
-        assert!(found(Some("w"), "train").unwrap_err().contains("among x, y, z"));
-        assert!(found(Some("x"), "dev").unwrap_err().contains("among test, train"));
+        assert_eq!(
+            found(Some("y"), "train").unwrap(),
+            ["y/part-0.jsonl", "y/part-1.jsonl"]
+        );
+        assert!(
+            found(None, "train")
+                .unwrap_err()
+                .contains("which of x, y, z")
+        );
+        assert!(
+            found(Some("w"), "train")
+                .unwrap_err()
+                .contains("among x, y, z")
+        );
+        assert!(
+            found(Some("x"), "dev")
+                .unwrap_err()
+                .contains("among test, train")
+        );
         assert!(found(Some("z"), "train").unwrap_err().contains("z.csv"));
     }
 
     #[test]
     fn the_conversion_has_a_folder_a_subset_and_a_split() {
-        let files = owned(&["default/train/0000.parquet", "default/test/0000.parquet", "big/partial-train/0000.parquet"]);
+        let files = owned(&[
+            "default/train/0000.parquet",
+            "default/test/0000.parquet",
+            "big/partial-train/0000.parquet",
+        ]);
         let found = |subset, split| in_conversion(&files, Wanted { subset, split });
-        assert_eq!(found(None, "train").unwrap(), ["default/train/0000.parquet"]);
-        assert_eq!(found(Some("big"), "train").unwrap(), ["big/partial-train/0000.parquet"]);
-        assert!(found(None, "dev").unwrap_err().contains("among test, train"));
+        assert_eq!(
+            found(None, "train").unwrap(),
+            ["default/train/0000.parquet"]
+        );
+        assert_eq!(
+            found(Some("big"), "train").unwrap(),
+            ["big/partial-train/0000.parquet"]
+        );
+        assert!(
+            found(None, "dev")
+                .unwrap_err()
+                .contains("among test, train")
+        );
     }
 }
