@@ -7,6 +7,7 @@
 //! environment; its only effect is to read the clock ([`Stamp::now`]).
 
 pub mod catalogue;
+mod downsample;
 mod envelope;
 mod exporter;
 mod record;
@@ -16,6 +17,7 @@ mod stamp;
 mod value;
 
 pub use catalogue::{Kind, MetricDef, Unit};
+pub use downsample::downsample;
 pub use envelope::{DecodeError, Envelope, MAX_LINE_BYTES};
 pub use exporter::{
     Check, CheckItem, CheckOutcome, ExportError, Exporter, Receipt, Rejected, RunContext, Written,
