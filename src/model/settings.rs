@@ -26,7 +26,7 @@ impl Options {
         let caches = caches(&get, home.as_deref());
         let cache = get("LEM_CACHE").map(|path| expand(&path, home.as_deref()));
         Self {
-            hub: Hub::from(&get),
+            hub: Hub::from(get),
             cache: cache.or_else(|| Some(caches?.join("lem"))),
             sha256: None,
             python: get("LEM_PYTHON").unwrap_or_else(|| "python3".to_owned()),

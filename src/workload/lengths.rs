@@ -116,7 +116,8 @@ impl Cut {
         let mirrored = low > 0.0;
         let (low, high) = if mirrored { (-high, -low) } else { (low, high) };
         let (low, high) = (standard.cdf(low), standard.cdf(high));
-        if !(high - low >= LEAST_SHARE) {
+        let share = high - low;
+        if share.is_nan() || share < LEAST_SHARE {
             return Err(format!(
                 "its range {min} to {max} is so far from its mean that nothing falls into it"
             ));

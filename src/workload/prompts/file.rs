@@ -1,7 +1,7 @@
 //! Prompts in a file here.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -93,7 +93,7 @@ fn unpacked(path: &Path, file: File) -> Result<Box<dyn BufRead>, EngineError> {
 
 fn text(
     path: &Path,
-    from: impl Read + BufRead,
+    from: impl BufRead,
     chooser: &mut Chooser,
 ) -> Result<ControlFlow<()>, EngineError> {
     let mut lines = Lines::new(from);

@@ -248,6 +248,16 @@ mod tests {
         assert_eq!(got(&path, None, 10).unwrap(), ["q1", "q2"]);
     }
 
+    /// Written by pyarrow 26, zstd: another writer's idea of lists and dictionaries.
+    #[test]
+    fn another_writer_s_file() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chats-pyarrow.parquet");
+        let questions = ["first question", "second question"];
+        assert_eq!(got(&path, None, 10).unwrap(), questions);
+        assert_eq!(got(&path, Some("source"), 10).unwrap(), ["x", "y", "x"]);
+        assert_eq!(got(&path, Some("long"), 10).unwrap(), ["a", "b"]);
+    }
+
     #[test]
     fn a_damaged_file_is_an_error_and_no_panic() {
         let folder = tempfile::tempdir().unwrap();
