@@ -7,6 +7,7 @@ mod hub;
 mod jsonl;
 mod lines;
 mod parquet;
+mod splits;
 
 use std::fmt;
 use std::path::Path;
