@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::EngineError;
 
@@ -35,8 +36,7 @@ pub(crate) fn make_parent(path: &Path) -> Result<(), EngineError> {
 /// Replaces a small file atomically.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     make_parent(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let beside = beside(path);
     let written = File::create(&beside)
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&beside, path));
@@ -44,6 +44,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         let _ = fs::remove_file(&beside); // best effort: the error that matters is the first
         cannot("written", path, &error)
     })
+}
+
+/// A name that no other process or thread uses, for what is renamed to `path` when it is whole.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    path.with_file_name(format!(".{name}.{pid}.{count}"))
 }
 
 /// Reads a file that has no business being larger than `most` bytes.

@@ -1,11 +1,10 @@
 //! Where things lie in the hub's cache.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::engine::EngineError;
-use crate::model::disk::{cannot, make_parent, read_small, replace};
+use crate::model::disk::{beside, cannot, make_parent, read_small, replace};
 
 use super::Repo;
 
@@ -82,15 +81,16 @@ impl Layout {
         make_parent(&pointer)?;
         let up = "../".repeat(path.matches('/').count() + 2);
         let target = format!("{up}blobs/{etag}");
-        let _ = fs::remove_file(&pointer); // a link to a blob that is gone
-        match std::os::unix::fs::symlink(target, &pointer) {
-            Ok(()) => Ok(pointer),
-            // another process was faster
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(pointer),
-            Err(_) => fs::copy(self.blob(etag), &pointer)
-                .map(|_| pointer.clone())
-                .map_err(|error| cannot("written", &pointer, &error)),
-        }
+        // renamed into place: at no moment is a link that another process relies on gone
+        let beside = beside(&pointer);
+        let made = std::os::unix::fs::symlink(target, &beside)
+            .or_else(|_| fs::copy(self.blob(etag), &beside).map(drop))
+            .and_then(|()| fs::rename(&beside, &pointer));
+        made.map_err(|error| {
+            let _ = fs::remove_file(&beside); // best effort: the error that matters is the first
+            cannot("written", &pointer, &error)
+        })?;
+        Ok(pointer)
     }
 }
 
