@@ -33,7 +33,10 @@ pub(crate) fn collect(
             let index = store.get(&name)?;
             let names = shards(&read_small(&index, 64 << 20)?).map_err(|why| {
                 EngineError::new(
-                    format!("{name} of {} is no index of safetensors: {why}", store.what()),
+                    format!(
+                        "{name} of {} is no index of safetensors: {why}",
+                        store.what()
+                    ),
                     "Fetch the model again, or name one file of weights with #file",
                 )
             })?;
@@ -69,7 +72,9 @@ fn choose(store: &dyn Store, file: Option<&str>) -> Result<Choice, EngineError> 
     }
     let here = |name: &str| names.iter().any(|other| other == name);
     let top = |end: &'static str| {
-        names.iter().filter(move |name| !name.contains('/') && name.ends_with(end))
+        names
+            .iter()
+            .filter(move |name| !name.contains('/') && name.ends_with(end))
     };
     if here("model.safetensors.index.json") {
         return Ok(Choice::Index("model.safetensors.index.json".to_owned()));
@@ -77,8 +82,10 @@ fn choose(store: &dyn Store, file: Option<&str>) -> Result<Choice, EngineError> 
     if here("model.safetensors") {
         return Ok(Choice::Weights(vec!["model.safetensors".to_owned()]));
     }
-    let weights: Vec<String> =
-        top(".safetensors").filter(|name| !name.starts_with("adapter")).cloned().collect();
+    let weights: Vec<String> = top(".safetensors")
+        .filter(|name| !name.starts_with("adapter"))
+        .cloned()
+        .collect();
     if here("config.json")
         && (weights.len() == 1 || (!weights.is_empty() && weights.iter().all(|name| is_part(name))))
     {
@@ -87,14 +94,23 @@ fn choose(store: &dyn Store, file: Option<&str>) -> Result<Choice, EngineError> 
     let ggufs: Vec<&String> = top(".gguf").collect();
     match ggufs.as_slice() {
         [only] => gguf(store, only),
-        [] if names.iter().any(|name| name.ends_with(".bin") || name.ends_with(".pth")) => {
+        [] if names
+            .iter()
+            .any(|name| name.ends_with(".bin") || name.ends_with(".pth")) =>
+        {
             Err(EngineError::new(
-                format!("{} has its weights only as pickled Python objects", store.what()),
+                format!(
+                    "{} has its weights only as pickled Python objects",
+                    store.what()
+                ),
                 "Such files can run code when they are read, so lem does not. Use a safetensors or GGUF version of the model",
             ))
         }
         [] => Err(EngineError::new(
-            format!("{} holds no model that lem reads: neither safetensors with a config.json, nor GGUF", store.what()),
+            format!(
+                "{} holds no model that lem reads: neither safetensors with a config.json, nor GGUF",
+                store.what()
+            ),
             candidates(names, &[".gguf", ".safetensors"]),
         )),
         _ => Err(EngineError::new(
@@ -107,7 +123,10 @@ fn choose(store: &dyn Store, file: Option<&str>) -> Result<Choice, EngineError> 
 fn gguf(store: &dyn Store, name: &str) -> Result<Choice, EngineError> {
     if is_part(name) {
         return Err(EngineError::new(
-            format!("{name} of {} is one part of a GGUF that was split", store.what()),
+            format!(
+                "{name} of {} is one part of a GGUF that was split",
+                store.what()
+            ),
             "Join the parts with `llama-gguf-split --merge` and give the path of the result, or choose another file",
         ));
     }
@@ -118,15 +137,17 @@ fn gguf(store: &dyn Store, name: &str) -> Result<Choice, EngineError> {
 fn is_part(name: &str) -> bool {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-    stem.rsplit_once("-of-").is_some_and(|(head, of)| {
-        digits(of) && head.rsplit('-').next().is_some_and(digits)
-    })
+    stem.rsplit_once("-of-")
+        .is_some_and(|(head, of)| digits(of) && head.rsplit('-').next().is_some_and(digits))
 }
 
 fn safetensors(store: &mut dyn Store, names: &[String]) -> Result<ModelFormat, EngineError> {
     if !store.names().iter().any(|name| name == "config.json") {
         return Err(EngineError::new(
-            format!("{} has no config.json, which says what shape the weights have", store.what()),
+            format!(
+                "{} has no config.json, which says what shape the weights have",
+                store.what()
+            ),
             "Put the model's config.json beside its weights",
         ));
     }
@@ -145,14 +166,26 @@ fn safetensors(store: &mut dyn Store, names: &[String]) -> Result<ModelFormat, E
     let tokenizer = optional("tokenizer.json")?;
     let tokenizer_config = optional("tokenizer_config.json")?;
     let generation_config = optional("generation_config.json")?;
-    let weights = names.iter().map(|name| store.get(name)).collect::<Result<_, _>>()?;
-    Ok(ModelFormat::Safetensors { config, weights, tokenizer, tokenizer_config, generation_config })
+    let weights = names
+        .iter()
+        .map(|name| store.get(name))
+        .collect::<Result<_, _>>()?;
+    Ok(ModelFormat::Safetensors {
+        config,
+        weights,
+        tokenizer,
+        tokenizer_config,
+        generation_config,
+    })
 }
 
 /// The files that an index names, each once, in order.
 fn shards(index: &[u8]) -> Result<Vec<String>, String> {
     let index: Value = serde_json::from_slice(index).map_err(|error| error.to_string())?;
-    let map = index.get("weight_map").and_then(Value::as_object).ok_or("it has no weight_map")?;
+    let map = index
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or("it has no weight_map")?;
     let mut names = BTreeSet::new();
     for file in map.values() {
         let name = file.as_str().ok_or("a file name in it is no text")?;
@@ -180,7 +213,14 @@ pub(crate) fn candidates(names: &[String], ends: &[&str]) -> String {
         return format!("There is no file that ends with {}", ends.join(" or "));
     }
     let more = fit.len().saturating_sub(SHOWN);
-    let mut text = format!("Name one of its files after a #: {}", fit.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", "));
+    let mut text = format!(
+        "Name one of its files after a #: {}",
+        fit.iter()
+            .take(SHOWN)
+            .copied()
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
     if more > 0 {
         text.push_str(&format!(" and {more} more"));
     }
@@ -217,14 +257,29 @@ mod tests {
         let index = "model.safetensors.index.json";
         let weights = |name: &str| Ok(Choice::Weights(vec![name.to_owned()]));
         let gguf = |name: &str| Ok(Choice::Gguf(name.to_owned()));
-        assert_eq!(chosen(&["config.json", index, "a.gguf"], None), Ok(Choice::Index(index.into())));
-        assert_eq!(chosen(&["config.json", "model.safetensors"], None), weights("model.safetensors"));
         assert_eq!(
-            chosen(&["config.json", "x.safetensors", "adapter_model.safetensors"], None),
+            chosen(&["config.json", index, "a.gguf"], None),
+            Ok(Choice::Index(index.into()))
+        );
+        assert_eq!(
+            chosen(&["config.json", "model.safetensors"], None),
+            weights("model.safetensors")
+        );
+        assert_eq!(
+            chosen(
+                &["config.json", "x.safetensors", "adapter_model.safetensors"],
+                None
+            ),
             weights("x.safetensors")
         );
-        assert_eq!(chosen(&["README.md", "a.Q4.gguf", "sub/b.gguf"], None), gguf("a.Q4.gguf"));
-        assert_eq!(chosen(&["a.gguf", "sub/b.gguf"], Some("sub/b.gguf")), gguf("sub/b.gguf"));
+        assert_eq!(
+            chosen(&["README.md", "a.Q4.gguf", "sub/b.gguf"], None),
+            gguf("a.Q4.gguf")
+        );
+        assert_eq!(
+            chosen(&["a.gguf", "sub/b.gguf"], Some("sub/b.gguf")),
+            gguf("sub/b.gguf")
+        );
     }
 
     #[test]
@@ -242,7 +297,10 @@ mod tests {
     #[test]
     fn an_index_is_read_with_suspicion() {
         let good = br#"{"weight_map":{"a":"m-2.safetensors","b":"m-1.safetensors","c":"m-2.safetensors"}}"#;
-        assert_eq!(shards(good).unwrap(), ["m-1.safetensors", "m-2.safetensors"]);
+        assert_eq!(
+            shards(good).unwrap(),
+            ["m-1.safetensors", "m-2.safetensors"]
+        );
         for bad in [
             &b""[..],
             b"{}",

@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::EngineError;
 
@@ -18,7 +19,10 @@ pub(crate) fn cannot(what: &str, path: &Path, error: &io::Error) -> EngineError 
         }
         _ => "Check the disk and the path",
     };
-    EngineError::new(format!("{} cannot be {what}: {error}", path.display()), remedy)
+    EngineError::new(
+        format!("{} cannot be {what}: {error}", path.display()),
+        remedy,
+    )
 }
 
 pub(crate) fn make_folder(path: &Path) -> Result<(), EngineError> {
@@ -32,8 +36,7 @@ pub(crate) fn make_parent(path: &Path) -> Result<(), EngineError> {
 /// Replaces a small file atomically.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
     make_parent(path)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let beside = path.with_file_name(format!(".{name}.{}", std::process::id()));
+    let beside = beside(path);
     let written = File::create(&beside)
         .and_then(|mut file| file.write_all(bytes))
         .and_then(|()| fs::rename(&beside, path));
@@ -41,6 +44,14 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), EngineError> {
         let _ = fs::remove_file(&beside); // best effort: the error that matters is the first
         cannot("written", path, &error)
     })
+}
+
+/// A name that no other process or thread uses, for what is renamed to `path` when it is whole.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    path.with_file_name(format!(".{name}.{pid}.{count}"))
 }
 
 /// Reads a file that has no business being larger than `most` bytes.
@@ -51,7 +62,10 @@ pub(crate) fn read_small(path: &Path, most: u64) -> Result<Vec<u8>, EngineError>
         .map_err(|error| cannot("read", path, &error))?;
     if bytes.len() as u64 > most {
         return Err(EngineError::new(
-            format!("{} is larger than {most} bytes, which no such file is", path.display()),
+            format!(
+                "{} is larger than {most} bytes, which no such file is",
+                path.display()
+            ),
             "Check that this is the file you mean",
         ));
     }
@@ -65,7 +79,11 @@ pub(crate) struct Lock(#[expect(dead_code, reason = "closing it unlocks")] File)
 /// Takes the lock, waiting for another process where it must. `flock`, as the hub's own client uses.
 pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<Lock, EngineError> {
     make_parent(path)?;
-    let open = File::options().create(true).truncate(false).write(true).open(path);
+    let open = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path);
     let file = open.map_err(|error| cannot("opened", path, &error))?;
     match file.try_lock() {
         Ok(()) => return Ok(Lock(file)),
@@ -78,7 +96,8 @@ pub(crate) fn lock(path: &Path, progress: &mut dyn Progress) -> Result<Lock, Eng
         }
         Err(fs::TryLockError::Error(error)) => return Err(cannot("locked", path, &error)),
     }
-    file.lock().map_err(|error| cannot("locked", path, &error))?;
+    file.lock()
+        .map_err(|error| cannot("locked", path, &error))?;
     Ok(Lock(file))
 }
 

@@ -62,7 +62,10 @@ impl Folder {
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
             .collect();
         names.sort_unstable();
-        Ok(Self { path: path.to_owned(), names })
+        Ok(Self {
+            path: path.to_owned(),
+            names,
+        })
     }
 }
 

@@ -30,24 +30,49 @@ pub fn resolve(
     progress: &mut dyn Progress,
 ) -> Result<ModelFiles, EngineError> {
     let uri = ModelUri::parse(name, options.home.as_deref(), Path::exists)?;
-    let with_file = |file: &Option<String>| file.as_ref().map(|file| format!("#{file}")).unwrap_or_default();
+    let with_file = |file: &Option<String>| {
+        file.as_ref()
+            .map(|file| format!("#{file}"))
+            .unwrap_or_default()
+    };
     let (format, source) = match &uri {
         ModelUri::Local(path) => {
             let source = path.canonicalize().unwrap_or_else(|_| path.clone());
             (local::find(path)?, source.display().to_string())
         }
-        ModelUri::Hub { repo, revision, file } => {
-            let (format, commit) =
-                hub::model(repo, revision.as_deref(), file.as_deref(), options, progress)?;
+        ModelUri::Hub {
+            repo,
+            revision,
+            file,
+        } => {
+            let (format, commit) = hub::model(
+                repo,
+                revision.as_deref(),
+                file.as_deref(),
+                options,
+                progress,
+            )?;
             (format, format!("hf:{repo}@{commit}{}", with_file(file)))
         }
-        ModelUri::Pypi { package, version, file } => {
+        ModelUri::Pypi {
+            package,
+            version,
+            file,
+        } => {
             let path = pypi::fetch(package, version, file, options, progress)?;
-            (ModelFormat::Gguf(path), format!("pypi:{package}=={version}#{file}"))
+            (
+                ModelFormat::Gguf(path),
+                format!("pypi:{package}=={version}#{file}"),
+            )
         }
     };
     let sha256 = check(&uri, &format, options, progress)?;
-    Ok(ModelFiles { name: name.trim().to_owned(), source, sha256, format })
+    Ok(ModelFiles {
+        name: name.trim().to_owned(),
+        source,
+        sha256,
+        format,
+    })
 }
 
 /// The hash of the weights where they are one file, compared with the expected one.
@@ -65,7 +90,10 @@ fn check(
                 return match &options.sha256 {
                     None => Ok(None),
                     Some(_) => Err(EngineError::new(
-                        format!("model_sha256 is given, but the model's weights are {} files", many.len()),
+                        format!(
+                            "model_sha256 is given, but the model's weights are {} files",
+                            many.len()
+                        ),
                         "Leave it out, and pin the version with hf:org/name@COMMIT instead",
                     )),
                 };
@@ -106,7 +134,12 @@ mod tests {
         options.sha256 = Some(abc.to_owned());
         resolve(name, &options, &mut Silent).unwrap();
         options.sha256 = Some("0".repeat(64));
-        let error = resolve(name, &options, &mut Silent).unwrap_err().to_string();
-        assert!(error.contains(abc) && error.contains(&"0".repeat(64)), "{error}");
+        let error = resolve(name, &options, &mut Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(abc) && error.contains(&"0".repeat(64)),
+            "{error}"
+        );
     }
 }

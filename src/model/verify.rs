@@ -24,7 +24,9 @@ pub(crate) fn sha256(
     cache: Option<&Path>,
     progress: &mut dyn Progress,
 ) -> Result<String, EngineError> {
-    let path = path.canonicalize().map_err(|error| cannot("found", path, &error))?;
+    let path = path
+        .canonicalize()
+        .map_err(|error| cannot("found", path, &error))?;
     let before = State::of(&path)?;
     let memory = cache.map(|cache| memory(cache, &path));
     if let Some(known) = memory.as_deref().and_then(recall)
@@ -78,7 +80,9 @@ pub(crate) fn hash(
     let mut buffer = vec![0; 1 << 20];
     progress.total(Some(size));
     loop {
-        let n = file.read(&mut buffer).map_err(|error| cannot("read", path, &error))?;
+        let n = file
+            .read(&mut buffer)
+            .map_err(|error| cannot("read", path, &error))?;
         let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
             return Ok(hex::encode(hasher.finalize()));
         };
@@ -115,7 +119,9 @@ impl State {
     /// The clock of file times ticks every few milliseconds: a change within the
     /// same tick would not show.
     fn settled(&self) -> bool {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         now.saturating_sub(self.changed_ns) > TICK_NS
     }
@@ -146,14 +152,21 @@ fn remember(path: &Path, state: State, sha256: &str, memory: Option<&Path>) {
     if !state.settled() || State::of(path).ok().as_ref() != Some(&state) {
         return;
     }
-    let known = Known { path: path.to_owned(), state, sha256: sha256.to_owned() };
+    let known = Known {
+        path: path.to_owned(),
+        state,
+        sha256: sha256.to_owned(),
+    };
     if let Ok(bytes) = serde_json::to_vec(&known) {
         let _ = replace(memory, &bytes);
     }
 }
 
 pub(crate) fn short(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or(path.as_os_str())
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -189,7 +202,11 @@ mod tests {
         std::thread::sleep(Duration::from_millis(60));
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(run(), (abc.to_owned(), 3));
-        assert_eq!(run(), (abc.to_owned(), 0), "the second time it is remembered");
+        assert_eq!(
+            run(),
+            (abc.to_owned(), 0),
+            "the second time it is remembered"
+        );
 
         // same size, and the old modification time put back: only the change time tells
         let modified = fs::metadata(&file).unwrap().modified().unwrap();
@@ -200,7 +217,9 @@ mod tests {
         assert_ne!(hash, abc);
         assert_eq!(read, 3);
 
-        let error = compare(&file, abc, &hash, "Look again").unwrap_err().to_string();
+        let error = compare(&file, abc, &hash, "Look again")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(abc) && error.contains(&hash) && error.ends_with("Look again"));
     }
 
@@ -215,6 +234,9 @@ mod tests {
         for entry in fs::read_dir(cache.join("verified")).unwrap() {
             fs::write(entry.unwrap().path(), b"{\"sha256\":").unwrap();
         }
-        assert_eq!(sha256(&file, Some(&cache), &mut Bytes::default()).unwrap(), first);
+        assert_eq!(
+            sha256(&file, Some(&cache), &mut Bytes::default()).unwrap(),
+            first
+        );
     }
 }

@@ -24,7 +24,11 @@ pub(super) fn encode(
     let mut tokens = engine.encode(head, chat)?;
     if tokens.len() <= limit {
         // then the head is the whole text
-        return Ok(Encoded { tokens, text: Some(Arc::clone(text)), cut: false });
+        return Ok(Encoded {
+            tokens,
+            text: Some(Arc::clone(text)),
+            cut: false,
+        });
     }
     if chat {
         return longest_fit(engine, head, limit);
@@ -32,8 +36,16 @@ pub(super) fn encode(
     tokens.truncate(limit);
     // cutting between two tokens may cut a character, and the rest may join differently
     let text = engine.decode(&tokens).ok();
-    let text = text.filter(|text| engine.encode(text, false).is_ok_and(|again| again == tokens));
-    Ok(Encoded { tokens, text: text.map(Arc::from), cut: true })
+    let text = text.filter(|text| {
+        engine
+            .encode(text, false)
+            .is_ok_and(|again| again == tokens)
+    });
+    Ok(Encoded {
+        tokens,
+        text: text.map(Arc::from),
+        cut: true,
+    })
 }
 
 /// A beginning of the text that is long enough to be cut, or all of it: of a book, a
@@ -61,16 +73,21 @@ fn longest_fit(engine: &dyn Engine, text: &str, limit: usize) -> Result<Encoded,
     let frame = engine.encode("", true)?.len();
     if frame > limit {
         return Err(EngineError::new(
-            format!("The model's chat template alone takes {frame} tokens, and a prompt may have {limit}"),
+            format!(
+                "The model's chat template alone takes {frame} tokens, and a prompt may have {limit}"
+            ),
             "Raise max_input_tokens (or prompts.input_tokens), or set prompts.chat_template to false",
         ));
     }
     let (mut fits, mut too_long) = (0, text.len());
     let mut best = (engine.encode("", true)?, "");
     while fits + 1 < too_long {
-        let middle = text.floor_char_boundary(fits + (too_long - fits) / 2);
+        let mut middle = text.floor_char_boundary(fits + (too_long - fits) / 2);
         if middle <= fits {
-            break; // less than a character between them
+            middle = text.ceil_char_boundary(fits + 1);
+        }
+        if middle >= too_long {
+            break; // no more than a character between them
         }
         let head = text.get(..middle).unwrap_or_default();
         let tokens = engine.encode(head, true)?;
@@ -82,5 +99,9 @@ fn longest_fit(engine: &dyn Engine, text: &str, limit: usize) -> Result<Encoded,
         }
     }
     let (tokens, head) = best;
-    Ok(Encoded { tokens, text: Some(Arc::from(head)), cut: true })
+    Ok(Encoded {
+        tokens,
+        text: Some(Arc::from(head)),
+        cut: true,
+    })
 }

@@ -22,7 +22,12 @@ pub(super) fn digest<'a>(prompts: impl Iterator<Item = &'a [u8]>) -> String {
 pub(super) fn digest_of_tokens(prompts: &[Vec<u32>]) -> String {
     let bytes: Vec<Vec<u8>> = prompts
         .iter()
-        .map(|tokens| tokens.iter().flat_map(|token| token.to_le_bytes()).collect())
+        .map(|tokens| {
+            tokens
+                .iter()
+                .flat_map(|token| token.to_le_bytes())
+                .collect()
+        })
         .collect();
     digest(bytes.iter().map(Vec::as_slice))
 }
@@ -60,5 +65,9 @@ pub(super) fn describe(
 }
 
 pub(super) fn warning(code: &str, message: String, remedy: &str) -> Warning {
-    Warning { code: code.to_owned(), message, remedy: remedy.to_owned() }
+    Warning {
+        code: code.to_owned(),
+        message,
+        remedy: remedy.to_owned(),
+    }
 }

@@ -52,7 +52,12 @@ impl Draw {
                 ordered(min, max)?;
                 Ok(Self::Uniform { min, max })
             }
-            Length::Drawn(Distribution::Normal { mean, stddev, min, max }) => {
+            Length::Drawn(Distribution::Normal {
+                mean,
+                stddev,
+                min,
+                max,
+            }) => {
                 ordered(min, max)?;
                 moments(mean, stddev)?;
                 if stddev == 0.0 {
@@ -60,11 +65,18 @@ impl Draw {
                 }
                 Cut::new(mean, stddev, false, min, max).map(Self::Cut)
             }
-            Length::Drawn(Distribution::Lognormal { mean, stddev, min, max }) => {
+            Length::Drawn(Distribution::Lognormal {
+                mean,
+                stddev,
+                min,
+                max,
+            }) => {
                 ordered(min, max)?;
                 moments(mean, stddev)?;
                 if mean <= 0.0 {
-                    return Err(format!("the mean of a lognormal distribution is above 0, not {mean}"));
+                    return Err(format!(
+                        "the mean of a lognormal distribution is above 0, not {mean}"
+                    ));
                 }
                 if stddev == 0.0 {
                     return constant(mean, min, max);
@@ -90,22 +102,44 @@ impl Cut {
         let standard = Normal::standard();
         // what rounds to min begins half below it, what rounds to max ends half above
         let deviation = |bound: f64| {
-            let bound = if logarithmic { bound.max(0.0).ln() } else { bound };
+            let bound = if logarithmic {
+                bound.max(0.0).ln()
+            } else {
+                bound
+            };
             (bound - mu) / sigma
         };
-        let (low, high) = (deviation(f64::from(min) - 0.5), deviation(f64::from(max) + 0.5));
+        let (low, high) = (
+            deviation(f64::from(min) - 0.5),
+            deviation(f64::from(max) + 0.5),
+        );
         let mirrored = low > 0.0;
         let (low, high) = if mirrored { (-high, -low) } else { (low, high) };
         let (low, high) = (standard.cdf(low), standard.cdf(high));
-        if !(high - low >= LEAST_SHARE) {
-            return Err(format!("its range {min} to {max} is so far from its mean that nothing falls into it"));
+        let share = high - low;
+        if share.is_nan() || share < LEAST_SHARE {
+            return Err(format!(
+                "its range {min} to {max} is so far from its mean that nothing falls into it"
+            ));
         }
-        Ok(Self { standard, mu, sigma, logarithmic, low, high, mirrored, min, max })
+        Ok(Self {
+            standard,
+            mu,
+            sigma,
+            logarithmic,
+            low,
+            high,
+            mirrored,
+            min,
+            max,
+        })
     }
 
     fn next(&self, rng: &mut ChaCha8Rng) -> u32 {
         let share: f64 = rng.random();
-        let z = self.standard.inverse_cdf(self.low + share * (self.high - self.low));
+        let z = self
+            .standard
+            .inverse_cdf(self.low + share * (self.high - self.low));
         let z = if self.mirrored { -z } else { z };
         let x = self.mu + self.sigma * z;
         let x = if self.logarithmic { x.exp() } else { x };
@@ -115,7 +149,11 @@ impl Cut {
 }
 
 fn ordered(min: u32, max: u32) -> Result<(), String> {
-    if min <= max { Ok(()) } else { Err(format!("its min {min} is above its max {max}")) }
+    if min <= max {
+        Ok(())
+    } else {
+        Err(format!("its min {min} is above its max {max}"))
+    }
 }
 
 fn moments(mean: f64, stddev: f64) -> Result<(), String> {
@@ -131,7 +169,9 @@ fn moments(mean: f64, stddev: f64) -> Result<(), String> {
 fn constant(mean: f64, min: u32, max: u32) -> Result<Draw, String> {
     let n = mean.round() as u32;
     if mean.round() < f64::from(min) || mean.round() > f64::from(max) {
-        return Err(format!("its mean {mean} lies outside its range {min} to {max}, and its stddev is 0"));
+        return Err(format!(
+            "its mean {mean} lies outside its range {min} to {max}, and its stddev is 0"
+        ));
     }
     Ok(Draw::Uniform { min: n, max: n })
 }
@@ -146,13 +186,20 @@ mod tests {
     use crate::config::{Distribution, Length};
 
     fn drawn(distribution: Distribution, count: usize, seed: u64) -> Result<Vec<u32>, String> {
-        draw(&Length::Drawn(distribution), count, &mut rng(seed, Purpose::InputLengths))
+        draw(
+            &Length::Drawn(distribution),
+            count,
+            &mut rng(seed, Purpose::InputLengths),
+        )
     }
 
     fn mean_and_stddev(values: &[u32]) -> (f64, f64) {
         let n = values.len() as f64;
         let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
-        let square = values.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+        let square = values
+            .iter()
+            .map(|&v| (f64::from(v) - mean).powi(2))
+            .sum::<f64>();
         (mean, (square / (n - 1.0)).sqrt())
     }
 
@@ -166,8 +213,18 @@ mod tests {
     fn mean_and_stddev_are_those_of_the_length_itself() {
         let (mean, stddev, min, max) = (500.0, 200.0, 0, 1_000_000);
         for distribution in [
-            Distribution::Normal { mean: 5000.0, stddev, min, max },
-            Distribution::Lognormal { mean, stddev, min, max },
+            Distribution::Normal {
+                mean: 5000.0,
+                stddev,
+                min,
+                max,
+            },
+            Distribution::Lognormal {
+                mean,
+                stddev,
+                min,
+                max,
+            },
         ] {
             let expected = match distribution {
                 Distribution::Normal { mean, .. } => mean,
@@ -183,9 +240,21 @@ mod tests {
     /// The definition, taken literally: Box-Muller, rounded, drawn again outside.
     #[test]
     fn a_cut_distribution_is_the_same_as_drawing_again() {
-        for (mean, stddev, min, max) in [(20.0, 10.0, 15, 60), (5.0, 3.0, 8, 12), (50.0, 20.0, 1, 30)] {
+        for (mean, stddev, min, max) in
+            [(20.0, 10.0, 15, 60), (5.0, 3.0, 8, 12), (50.0, 20.0, 1, 30)]
+        {
             let n = 40_000;
-            let ours = drawn(Distribution::Normal { mean, stddev, min, max }, n, 3).unwrap();
+            let ours = drawn(
+                Distribution::Normal {
+                    mean,
+                    stddev,
+                    min,
+                    max,
+                },
+                n,
+                3,
+            )
+            .unwrap();
             let mut rng = rng(99, Purpose::Choice);
             let mut literal = Vec::with_capacity(n);
             while literal.len() < n {
@@ -197,21 +266,33 @@ mod tests {
                 }
             }
             for value in min..=max {
-                let share = |all: &[u32]| {
-                    all.iter().filter(|&&v| v <= value).count() as f64 / n as f64
-                };
+                let share =
+                    |all: &[u32]| all.iter().filter(|&&v| v <= value).count() as f64 / n as f64;
                 // Kolmogorov-Smirnov at about 1 in 100 000: 2.4·√(2/n)
-                assert!((share(&ours) - share(&literal)).abs() < 0.017, "{value} of {mean}");
+                assert!(
+                    (share(&ours) - share(&literal)).abs() < 0.017,
+                    "{value} of {mean}"
+                );
             }
         }
     }
 
     #[test]
     fn a_range_in_the_far_tail_still_works_or_is_refused() {
-        let tail = Distribution::Normal { mean: 0.0, stddev: 10.0, min: 55, max: 1000 };
+        let tail = Distribution::Normal {
+            mean: 0.0,
+            stddev: 10.0,
+            min: 55,
+            max: 1000,
+        };
         let lengths = drawn(tail, 1000, 1).unwrap();
         assert!(lengths.iter().all(|&n| (55..100).contains(&n)));
-        let hopeless = Distribution::Normal { mean: 0.0, stddev: 1.0, min: 50, max: 60 };
+        let hopeless = Distribution::Normal {
+            mean: 0.0,
+            stddev: 1.0,
+            min: 50,
+            max: 60,
+        };
         assert!(drawn(hopeless, 1, 1).unwrap_err().contains("nothing falls"));
     }
 
@@ -221,10 +302,42 @@ mod tests {
         let error = |distribution| drawn(distribution, 1, 1).unwrap_err();
         assert!(error(Distribution::Uniform { min: 5, max: 4 }).contains("above its max"));
         let nan = f64::NAN;
-        assert!(error(Distribution::Normal { mean: nan, stddev: 1.0, min, max }).contains("mean"));
-        assert!(error(Distribution::Normal { mean: 1.0, stddev: -1.0, min, max }).contains("stddev"));
-        assert!(error(Distribution::Normal { mean: 20.0, stddev: 0.0, min, max }).contains("outside"));
-        assert!(error(Distribution::Lognormal { mean: 0.0, stddev: 1.0, min, max }).contains("above 0"));
+        assert!(
+            error(Distribution::Normal {
+                mean: nan,
+                stddev: 1.0,
+                min,
+                max
+            })
+            .contains("mean")
+        );
+        assert!(
+            error(Distribution::Normal {
+                mean: 1.0,
+                stddev: -1.0,
+                min,
+                max
+            })
+            .contains("stddev")
+        );
+        assert!(
+            error(Distribution::Normal {
+                mean: 20.0,
+                stddev: 0.0,
+                min,
+                max
+            })
+            .contains("outside")
+        );
+        assert!(
+            error(Distribution::Lognormal {
+                mean: 0.0,
+                stddev: 1.0,
+                min,
+                max
+            })
+            .contains("above 0")
+        );
     }
 
     proptest! {

@@ -46,7 +46,10 @@ impl Workload {
     }
 
     pub fn input_tokens(&self) -> u64 {
-        self.requests.iter().map(|request| request.tokens.len() as u64).sum()
+        self.requests
+            .iter()
+            .map(|request| request.tokens.len() as u64)
+            .sum()
     }
 }
 

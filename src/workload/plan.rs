@@ -36,8 +36,16 @@ pub fn build_from(
 
     let limits = inputs(config, count, seed, &mut warnings)?;
     let outputs = outputs(config, count, seed, &mut warnings)?;
-    let Gathered { source, texts, skipped } = gathered;
-    let Prompts { prompts, digest, distinct } = match source {
+    let Gathered {
+        source,
+        texts,
+        skipped,
+    } = gathered;
+    let Prompts {
+        prompts,
+        digest,
+        distinct,
+    } = match source {
         Source::Synthetic { .. } => synthesize(config, engine, &limits, seed, &mut warnings)?,
         _ => tokenize(config, engine, &texts, &limits, &mut warnings)?,
     };
@@ -99,8 +107,15 @@ fn synthesize(
     }
     let digest = digest_of_tokens(&prompts);
     let distinct = prompts.len();
-    let prompts = prompts.into_iter().map(|tokens| (tokens.into(), None)).collect();
-    Ok(Prompts { prompts, digest, distinct })
+    let prompts = prompts
+        .into_iter()
+        .map(|tokens| (tokens.into(), None))
+        .collect();
+    Ok(Prompts {
+        prompts,
+        digest,
+        distinct,
+    })
 }
 
 fn tokenize(
@@ -122,7 +137,9 @@ fn tokenize(
     let mut prompts: Vec<Prompt> = Vec::with_capacity(count);
     for (i, (text, &limit)) in texts.iter().cycle().zip(limits).enumerate() {
         // a repeated prompt with the same limit needs no second look
-        if let Some((tokens, text)) = i.checked_sub(texts.len()).and_then(|before| prompts.get(before))
+        if let Some((tokens, text)) = i
+            .checked_sub(texts.len())
+            .and_then(|before| prompts.get(before))
             && config.prompts.input_tokens.is_none()
         {
             prompts.push((Arc::clone(tokens), text.clone()));
@@ -150,7 +167,11 @@ fn tokenize(
     }
     let used = texts.get(..distinct).unwrap_or(texts);
     let digest = digest(used.iter().map(|text| text.as_bytes()));
-    Ok(Prompts { prompts, digest, distinct })
+    Ok(Prompts {
+        prompts,
+        digest,
+        distinct,
+    })
 }
 
 /// The longest that each prompt may be; for synthetic prompts, how long it is.
@@ -163,8 +184,20 @@ fn inputs(
     let Some(length) = &config.prompts.input_tokens else {
         return Ok(vec![config.max_input_tokens; count]);
     };
-    let lengths = drawn("prompts.input_tokens", length, count, seed, Purpose::InputLengths)?;
-    Ok(cap(lengths, config.max_input_tokens, "prompts.input_tokens", "max_input_tokens", warnings))
+    let lengths = drawn(
+        "prompts.input_tokens",
+        length,
+        count,
+        seed,
+        Purpose::InputLengths,
+    )?;
+    Ok(cap(
+        lengths,
+        config.max_input_tokens,
+        "prompts.input_tokens",
+        "max_input_tokens",
+        warnings,
+    ))
 }
 
 #[derive(Clone, Copy)]
@@ -190,9 +223,24 @@ fn outputs(
         }
         return Ok(vec![Output { min, max: most }; count]);
     };
-    let lengths = drawn("prompts.output_tokens", length, count, seed, Purpose::OutputLengths)?;
-    let lengths = cap(lengths, most, "prompts.output_tokens", "max_output_tokens", warnings);
-    Ok(lengths.into_iter().map(|n| Output { min: n, max: n }).collect())
+    let lengths = drawn(
+        "prompts.output_tokens",
+        length,
+        count,
+        seed,
+        Purpose::OutputLengths,
+    )?;
+    let lengths = cap(
+        lengths,
+        most,
+        "prompts.output_tokens",
+        "max_output_tokens",
+        warnings,
+    );
+    Ok(lengths
+        .into_iter()
+        .map(|n| Output { min: n, max: n })
+        .collect())
 }
 
 fn drawn(
@@ -202,7 +250,8 @@ fn drawn(
     seed: u64,
     purpose: Purpose,
 ) -> Result<Vec<u32>, EngineError> {
-    let wrong = |why: String| EngineError::new(format!("{key} cannot be drawn: {why}"), "Correct it");
+    let wrong =
+        |why: String| EngineError::new(format!("{key} cannot be drawn: {why}"), "Correct it");
     let lengths = lengths::draw(length, count, &mut rng(seed, purpose)).map_err(wrong)?;
     if lengths.contains(&0) {
         return Err(wrong("a length of 0 tokens is none".to_owned()));
@@ -224,15 +273,23 @@ fn cap(
             format!("{over} of {} lengths of {key} were above {cap_key} ({most}) and are {most} instead", lengths.len()),
             &format!("Raise {cap_key}, or lower {key}"),
         ));
-        lengths.iter_mut().for_each(|length| *length = (*length).min(most));
+        lengths
+            .iter_mut()
+            .for_each(|length| *length = (*length).min(most));
     }
     lengths
 }
 
 fn warn_of_context(engine: &dyn Engine, requests: &[Request], warnings: &mut Vec<Warning>) {
-    let Some(context) = engine.describe().context_length else { return };
-    let needs = |request: &Request| request.tokens.len() as u64 + u64::from(request.max_output_tokens);
-    let over = requests.iter().filter(|request| needs(request) > u64::from(context)).count();
+    let Some(context) = engine.describe().context_length else {
+        return;
+    };
+    let needs =
+        |request: &Request| request.tokens.len() as u64 + u64::from(request.max_output_tokens);
+    let over = requests
+        .iter()
+        .filter(|request| needs(request) > u64::from(context))
+        .count();
     if over > 0 {
         warnings.push(warning(
             "prompts.context",

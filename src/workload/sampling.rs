@@ -28,9 +28,15 @@ mod tests {
             ..Decoder::default()
         };
         let drawn = sampling(&decoder, 3);
-        assert_eq!((drawn.temperature, drawn.top_k, drawn.top_p), (0.7, None, Some(0.9)));
+        assert_eq!(
+            (drawn.temperature, drawn.top_k, drawn.top_p),
+            (0.7, None, Some(0.9))
+        );
         assert_eq!(drawn.seed, 3);
-        let greedy = Decoder { do_sample: Some(false), ..decoder };
+        let greedy = Decoder {
+            do_sample: Some(false),
+            ..decoder
+        };
         let greedy = sampling(&greedy, 3);
         assert_eq!((greedy.temperature, greedy.top_p), (0.0, None));
     }

@@ -23,7 +23,11 @@ pub(super) fn prompts(
             "Use prompts.texts, prompts.path or prompts.dataset instead",
         )
     })?;
-    let mut plain = Plain { engine, known: HashMap::new(), blind: engine.decode(&[0]).is_err() };
+    let mut plain = Plain {
+        engine,
+        known: HashMap::new(),
+        blind: engine.decode(&[0]).is_err(),
+    };
     let prompts = lengths.iter().zip(0..).map(|(&length, prompt)| {
         let mut rng = rng(seed, Purpose::Tokens(prompt));
         (0..length)
@@ -83,7 +87,16 @@ mod tests {
 
     #[test]
     fn what_steers_a_model_is_no_text() {
-        for special in ["", "<|im_end|>", "<s>", "<0x0A>", "[INST]", "\u{FFFD}", "\0", " <pad>"] {
+        for special in [
+            "",
+            "<|im_end|>",
+            "<s>",
+            "<0x0A>",
+            "[INST]",
+            "\u{FFFD}",
+            "\0",
+            " <pad>",
+        ] {
             assert!(!is_text(special), "{special:?}");
         }
         for plain in [" the", "<", ">", "[]", "a", "\u{e9}", "->", "\n "] {

@@ -19,7 +19,11 @@ use super::{Repo, RepoKind};
 const MOST_API_BYTES: usize = 64 << 20;
 
 /// What the hub leaves as it is in a path.
-const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// Speaks to one hub and keeps its cache. Calls block; not to be used within a runtime.
 #[derive(Debug)]
@@ -52,13 +56,19 @@ impl HubClient {
                 "Set HF_HOME to a folder",
             ));
         };
-        let token = hub.token.clone().or_else(|| read_token(hub.token_path.as_deref()?));
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| {
-            EngineError::new(
-                format!("The network cannot be used: {error}"),
-                "Check the limits on threads and open files (ulimit -a)",
-            )
-        })?;
+        let token = hub
+            .token
+            .clone()
+            .or_else(|| read_token(hub.token_path.as_deref()?));
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                EngineError::new(
+                    format!("The network cannot be used: {error}"),
+                    "Check the limits on threads and open files (ulimit -a)",
+                )
+            })?;
         Ok(Self {
             http: Http::new(hub, token)?,
             runtime,
@@ -115,7 +125,9 @@ impl HubClient {
                 Ok(listing)
             }
             Err(Fault::Unreachable(error)) => {
-                let Some(cached) = self.cached(repo, revision) else { return Err(error) };
+                let Some(cached) = self.cached(repo, revision) else {
+                    return Err(error);
+                };
                 progress.message(&format!(
                     "{}; using what is in the cache: {repo} at {}",
                     error.what, cached.commit
@@ -153,7 +165,12 @@ impl HubClient {
             utf8_percent_encode(revision, PATH)
         );
         let what = format!("{repo} at {revision}");
-        let ask = Ask { what: &what, url: &url, from: 0, head: false };
+        let ask = Ask {
+            what: &what,
+            url: &url,
+            from: 0,
+            head: false,
+        };
         let bytes = self.runtime.block_on(async {
             let mut response = self.http.ask(ask, progress).await?;
             let mut bytes = Vec::new();
@@ -169,15 +186,20 @@ impl HubClient {
             }
         });
         let bytes: Vec<u8> = bytes.map_err(|fault: Fault| fault)?;
-        let answer: Answer = serde_json::from_slice(&bytes)
-            .map_err(|error| self.nonsense(&what, &format!("no such answer as the hub gives: {error}")))?;
+        let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| {
+            self.nonsense(&what, &format!("no such answer as the hub gives: {error}"))
+        })?;
         if !is_commit(&answer.sha) {
             return Err(self.nonsense(&what, "an answer without a commit").into());
         }
         let names = answer.siblings.into_iter().map(|sibling| sibling.rfilename);
         let mut files: Vec<String> = names.filter(|name| safe_relative(name).is_some()).collect();
         files.sort_unstable();
-        Ok(Listing { commit: answer.sha, files, card: answer.card })
+        Ok(Listing {
+            commit: answer.sha,
+            files,
+            card: answer.card,
+        })
     }
 
     pub(super) fn nonsense(&self, what: &str, got: &str) -> EngineError {
@@ -208,7 +230,9 @@ impl HubClient {
         }
         if self.offline {
             return Err(EngineError::new(
-                format!("{path} of {repo} is not in the cache, and the hub is not to be asked (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE)"),
+                format!(
+                    "{path} of {repo} is not in the cache, and the hub is not to be asked (HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE)"
+                ),
                 "Run once without that variable",
             ));
         }
@@ -220,9 +244,16 @@ impl HubClient {
             RepoKind::Model => "",
             RepoKind::Dataset => "datasets/",
         };
-        let path: Vec<String> =
-            path.split('/').map(|part| utf8_percent_encode(part, PATH).to_string()).collect();
-        format!("{}/{kind}{}/resolve/{commit}/{}", self.endpoint, repo.name, path.join("/"))
+        let path: Vec<String> = path
+            .split('/')
+            .map(|part| utf8_percent_encode(part, PATH).to_string())
+            .collect();
+        format!(
+            "{}/{kind}{}/resolve/{commit}/{}",
+            self.endpoint,
+            repo.name,
+            path.join("/")
+        )
     }
 
     fn layout(&self, repo: &Repo) -> Layout {
@@ -238,7 +269,11 @@ impl HubClient {
         self.kept(repo, &commit).or_else(|| {
             // fetched by another program: what is there is all that is known
             let files = layout.files(&commit);
-            (!files.is_empty()).then_some(Listing { commit, files, card: Value::Null })
+            (!files.is_empty()).then_some(Listing {
+                commit,
+                files,
+                card: Value::Null,
+            })
         })
     }
 
@@ -247,7 +282,13 @@ impl HubClient {
     fn listing_path(&self, repo: &Repo, commit: &str) -> Option<PathBuf> {
         let name = repo.name.as_str().replace('/', "--");
         let folder = format!("{}--{name}", repo.kind.plural());
-        Some(self.own_cache.as_ref()?.join("hub").join(folder).join(format!("{commit}.json")))
+        Some(
+            self.own_cache
+                .as_ref()?
+                .join("hub")
+                .join(folder)
+                .join(format!("{commit}.json")),
+        )
     }
 
     fn keep(&self, repo: &Repo, listing: &Listing) {
@@ -263,7 +304,10 @@ impl HubClient {
         let bytes = read_small(&path, MOST_API_BYTES as u64).ok()?;
         let listing: Listing = serde_json::from_slice(&bytes).ok()?;
         let sound = listing.commit == commit
-            && listing.files.iter().all(|name| safe_relative(name).is_some());
+            && listing
+                .files
+                .iter()
+                .all(|name| safe_relative(name).is_some());
         sound.then_some(listing)
     }
 }

@@ -31,10 +31,14 @@ impl Meta {
     /// `X-Linked-…` is about the file; the plain headers may be about a redirect.
     fn of(headers: &HeaderMap) -> Result<Self, &'static str> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let etag = text("x-linked-etag").or_else(|| text(ETAG.as_str())).ok_or("no etag")?;
+        let etag = text("x-linked-etag")
+            .or_else(|| text(ETAG.as_str()))
+            .ok_or("no etag")?;
         let size = text("x-linked-size").or_else(|| text(CONTENT_LENGTH.as_str()));
         Ok(Self {
-            etag: blob_name(etag).ok_or("an etag that can name no file")?.to_owned(),
+            etag: blob_name(etag)
+                .ok_or("an etag that can name no file")?
+                .to_owned(),
             size: size.and_then(|size| size.parse().ok()).ok_or("no size")?,
         })
     }
@@ -80,13 +84,22 @@ impl HubClient {
         commit: &str,
         progress: &mut dyn Progress,
     ) -> Result<Meta, EngineError> {
-        let ask = Ask { what, url, from: 0, head: true };
+        let ask = Ask {
+            what,
+            url,
+            from: 0,
+            head: true,
+        };
         let response = self.runtime.block_on(self.http.ask(ask, progress))?;
-        let of = response.headers().get("x-repo-commit").and_then(|value| value.to_str().ok());
+        let of = response
+            .headers()
+            .get("x-repo-commit")
+            .and_then(|value| value.to_str().ok());
         if of.is_some_and(|of| of != commit) {
             return Err(self.nonsense(what, "that of another commit"));
         }
-        Meta::of(response.headers()).map_err(|why| self.nonsense(what, &format!("an answer with {why}")))
+        Meta::of(response.headers())
+            .map_err(|why| self.nonsense(what, &format!("an answer with {why}")))
     }
 
     /// Appends to the incomplete file until it has its size.
@@ -99,9 +112,15 @@ impl HubClient {
         progress: &mut dyn Progress,
     ) -> Result<(), EngineError> {
         let failed = |error: &io::Error| cannot("written", incomplete, error);
-        let open = File::options().create(true).truncate(false).write(true).open(incomplete);
+        let open = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(incomplete);
         let mut file = open.map_err(|error| failed(&error))?;
-        let mut have = file.seek(SeekFrom::End(0)).map_err(|error| failed(&error))?;
+        let mut have = file
+            .seek(SeekFrom::End(0))
+            .map_err(|error| failed(&error))?;
         if have > meta.size {
             have = restart(&mut file).map_err(|error| failed(&error))?;
         }
@@ -115,7 +134,12 @@ impl HubClient {
             connections += 1;
             let before = have;
             let broke = self.runtime.block_on(async {
-                let ask = Ask { what, url, from: have, head: false };
+                let ask = Ask {
+                    what,
+                    url,
+                    from: have,
+                    head: false,
+                };
                 let mut response = self.http.ask(ask, progress).await?;
                 let goes_on = response.status() == StatusCode::PARTIAL_CONTENT
                     && starts_at(response.headers(), have);
@@ -158,7 +182,9 @@ impl HubClient {
                     format!("Run again to go on from there. {UNREACHABLE}"),
                 ));
             }
-            progress.message(&format!("{what} broke off ({broke}): going on at {have} bytes"));
+            progress.message(&format!(
+                "{what} broke off ({broke}): going on at {have} bytes"
+            ));
             std::thread::sleep(self.http.backoff(fruitless.max(1)));
         }
         file.sync_all().map_err(|error| failed(&error))
@@ -208,6 +234,13 @@ fn restart(file: &mut File) -> io::Result<u64> {
 fn starts_at(headers: &HeaderMap, at: u64) -> bool {
     headers
         .get(CONTENT_RANGE)
-        .and_then(|value| value.to_str().ok()?.trim().strip_prefix("bytes ")?.split_once('-'))
+        .and_then(|value| {
+            value
+                .to_str()
+                .ok()?
+                .trim()
+                .strip_prefix("bytes ")?
+                .split_once('-')
+        })
         .is_some_and(|(start, _)| start.trim().parse() == Ok(at))
 }

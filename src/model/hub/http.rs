@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lem_http::retry_after;
 use lem_record::Secret;
-use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::engine::EngineError;
@@ -85,7 +86,13 @@ impl Http {
                 EngineError::new(format!("No HTTP client can be made: {error}"), UNREACHABLE)
             })?;
         let host = endpoint.host_str().unwrap_or_default().to_owned();
-        Ok(Self { client, endpoint, host, token, patience: hub.patience })
+        Ok(Self {
+            client,
+            endpoint,
+            host,
+            token,
+            patience: hub.patience,
+        })
     }
 
     pub fn host(&self) -> &str {
@@ -106,7 +113,12 @@ impl Http {
             let (wait, why) = match outcome {
                 Ok(response) if answers(ask, response.status()) => return Ok(response),
                 Ok(response) if !is_passing(response.status()) => {
-                    return Err(refusal(self.asked(ask.what), response.status(), response.headers()).into());
+                    return Err(refusal(
+                        self.asked(ask.what),
+                        response.status(),
+                        response.headers(),
+                    )
+                    .into());
                 }
                 Ok(response) => {
                     let status = response.status();
@@ -119,11 +131,19 @@ impl Http {
                 }
                 Err(error) if last || !is_passing_error(&error) => {
                     return Err(Fault::Unreachable(EngineError::new(
-                        format!("{} could not be asked for {}: {}", self.host, ask.what, innermost(&error)),
+                        format!(
+                            "{} could not be asked for {}: {}",
+                            self.host,
+                            ask.what,
+                            innermost(&error)
+                        ),
                         UNREACHABLE,
                     )));
                 }
-                Err(error) => (self.backoff(tried), format!("did not answer ({})", innermost(&error))),
+                Err(error) => (
+                    self.backoff(tried),
+                    format!("did not answer ({})", innermost(&error)),
+                ),
             };
             progress.message(&format!(
                 "{} {why}: asking again in {:.0} s",
@@ -135,18 +155,30 @@ impl Http {
     }
 
     pub fn backoff(&self, tried: u32) -> Duration {
-        let doubled = self.patience.first_wait.saturating_mul(1 << (tried.saturating_sub(1)).min(16));
+        let doubled = self
+            .patience
+            .first_wait
+            .saturating_mul(1 << (tried.saturating_sub(1)).min(16));
         doubled.min(self.patience.longest_wait)
     }
 
     fn asked<'a>(&'a self, what: &'a str) -> Asked<'a> {
-        Asked { what, host: &self.host, with_token: self.token.is_some() }
+        Asked {
+            what,
+            host: &self.host,
+            with_token: self.token.is_some(),
+        }
     }
 
     fn busy(&self, what: &str, status: StatusCode, after: Option<Duration>) -> EngineError {
         let when = after.map_or_else(
             || "Try again later".to_owned(),
-            |after| format!("It asks to be left alone for {:.0} s: try again then", after.as_secs_f64()),
+            |after| {
+                format!(
+                    "It asks to be left alone for {:.0} s: try again then",
+                    after.as_secs_f64()
+                )
+            },
         );
         let token = if self.token.is_none() && status == StatusCode::TOO_MANY_REQUESTS {
             "; with HF_TOKEN set, more requests are allowed"
@@ -154,7 +186,10 @@ impl Http {
             ""
         };
         EngineError::new(
-            format!("{} does not give {what} at the moment ({status})", self.host),
+            format!(
+                "{} does not give {what} at the moment ({status})",
+                self.host
+            ),
             format!("{when}{token}"),
         )
     }
@@ -198,7 +233,9 @@ impl Http {
             if !matches!(next.scheme(), "http" | "https")
                 || (url.scheme() == "https" && next.scheme() == "http")
             {
-                return Err(refuse("it redirects to an address that is not safe".to_owned()));
+                return Err(refuse(
+                    "it redirects to an address that is not safe".to_owned(),
+                ));
             }
             if ask.head && next.origin() != url.origin() {
                 return Ok(Ok(response));
@@ -257,17 +294,4 @@ fn bearer(token: &Secret) -> Result<HeaderValue, Fault> {
     })?;
     header.set_sensitive(true);
     Ok(header)
-}
-
-/// Seconds, or an HTTP date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds.max(0.0)).ok();
-    }
-    let at = jiff::fmt::rfc2822::DateTimeParser::new()
-        .relaxed_weekday(true)
-        .parse_timestamp(text)
-        .ok()?;
-    Some(Duration::try_from(at.duration_since(now)).unwrap_or(Duration::ZERO))
 }

@@ -1,11 +1,10 @@
 //! Where things lie in the hub's cache.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::engine::EngineError;
-use crate::model::disk::{cannot, make_parent, read_small, replace};
+use crate::model::disk::{beside, cannot, make_parent, read_small, replace};
 
 use super::Repo;
 
@@ -19,7 +18,10 @@ pub(super) struct Layout {
 impl Layout {
     pub fn new(cache: &Path, repo: &Repo) -> Self {
         let name = repo.name.as_str().replace('/', "--");
-        Self { cache: cache.to_owned(), folder: format!("{}--{name}", repo.kind.plural()) }
+        Self {
+            cache: cache.to_owned(),
+            folder: format!("{}--{name}", repo.kind.plural()),
+        }
     }
 
     pub fn folder(&self) -> PathBuf {
@@ -31,11 +33,16 @@ impl Layout {
     }
 
     pub fn incomplete(&self, etag: &str) -> PathBuf {
-        self.folder().join("blobs").join(format!("{etag}.incomplete"))
+        self.folder()
+            .join("blobs")
+            .join(format!("{etag}.incomplete"))
     }
 
     pub fn lock(&self, etag: &str) -> PathBuf {
-        self.cache.join(".locks").join(&self.folder).join(format!("{etag}.lock"))
+        self.cache
+            .join(".locks")
+            .join(&self.folder)
+            .join(format!("{etag}.lock"))
     }
 
     pub fn snapshot(&self, commit: &str) -> PathBuf {
@@ -53,7 +60,10 @@ impl Layout {
         if self.commit_of(revision).as_deref() == Some(commit) {
             return Ok(());
         }
-        replace(&self.folder().join("refs").join(revision), commit.as_bytes())
+        replace(
+            &self.folder().join("refs").join(revision),
+            commit.as_bytes(),
+        )
     }
 
     /// The files of a commit that are here, in order.
@@ -71,25 +81,34 @@ impl Layout {
         make_parent(&pointer)?;
         let up = "../".repeat(path.matches('/').count() + 2);
         let target = format!("{up}blobs/{etag}");
-        let _ = fs::remove_file(&pointer); // a link to a blob that is gone
-        match std::os::unix::fs::symlink(target, &pointer) {
-            Ok(()) => Ok(pointer),
-            // another process was faster
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(pointer),
-            Err(_) => fs::copy(self.blob(etag), &pointer)
-                .map(|_| pointer.clone())
-                .map_err(|error| cannot("written", &pointer, &error)),
-        }
+        // renamed into place: at no moment is a link that another process relies on gone
+        let beside = beside(&pointer);
+        let made = std::os::unix::fs::symlink(target, &beside)
+            .or_else(|_| fs::copy(self.blob(etag), &beside).map(drop))
+            .and_then(|()| fs::rename(&beside, &pointer));
+        made.map_err(|error| {
+            let _ = fs::remove_file(&beside); // best effort: the error that matters is the first
+            cannot("written", &pointer, &error)
+        })?;
+        Ok(pointer)
     }
 }
 
 fn walk(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<String>) {
     const DEEPEST: usize = 8;
     const MOST: usize = 100_000;
-    let Ok(entries) = fs::read_dir(folder) else { return };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let name = if prefix.is_empty() {
+            name
+        } else {
+            format!("{prefix}/{name}")
+        };
         match fs::metadata(entry.path()) {
             Ok(meta) if meta.is_file() && found.len() < MOST => found.push(name),
             Ok(meta) if meta.is_dir() && depth < DEEPEST => {
@@ -102,7 +121,10 @@ fn walk(folder: &Path, prefix: &str, depth: usize, found: &mut Vec<String>) {
 
 /// A full Git commit. Nothing else names a folder of snapshots.
 pub(super) fn is_commit(text: &str) -> bool {
-    text.len() == 40 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    text.len() == 40
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// An etag that may name a file, without its quotes; `None` for anything strange.
@@ -112,7 +134,9 @@ pub(super) fn blob_name(etag: &str) -> Option<&str> {
     let fine = !etag.is_empty()
         && etag.len() <= 128
         && !etag.starts_with('.')
-        && etag.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        && etag
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     fine.then_some(etag)
 }
 
@@ -124,7 +148,16 @@ mod tests {
     fn only_what_is_safe_names_a_file() {
         assert_eq!(blob_name("W/\"abc-1\""), Some("abc-1"));
         assert_eq!(blob_name("\"abc\""), Some("abc"));
-        for bad in ["", "\"\"", "../x", "a/b", "..", ".x", "a b", &"a".repeat(129)] {
+        for bad in [
+            "",
+            "\"\"",
+            "../x",
+            "a/b",
+            "..",
+            ".x",
+            "a b",
+            &"a".repeat(129),
+        ] {
             assert_eq!(blob_name(bad), None, "{bad}");
         }
         assert!(is_commit(&"0a".repeat(20)));

@@ -69,9 +69,17 @@ pub(super) fn model(
     progress: &mut dyn Progress,
 ) -> Result<(ModelFormat, String), EngineError> {
     let client = HubClient::new(options)?;
-    let repo = Repo { kind: RepoKind::Model, name: name.clone() };
+    let repo = Repo {
+        kind: RepoKind::Model,
+        name: name.clone(),
+    };
     let listing = client.list(&repo, revision, progress)?;
-    let mut store = Remote { client: &client, repo: &repo, listing: &listing, progress };
+    let mut store = Remote {
+        client: &client,
+        repo: &repo,
+        listing: &listing,
+        progress,
+    };
     let format = collect(&mut store, file)?;
     Ok((format, listing.commit))
 }
@@ -93,6 +101,7 @@ impl Store for Remote<'_> {
     }
 
     fn get(&mut self, name: &str) -> Result<std::path::PathBuf, EngineError> {
-        self.client.file(self.repo, &self.listing.commit, name, self.progress)
+        self.client
+            .file(self.repo, &self.listing.commit, name, self.progress)
     }
 }

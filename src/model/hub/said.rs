@@ -17,11 +17,17 @@ pub(super) struct Asked<'a> {
 
 /// The error of an answer that will not get better by asking again.
 pub(super) fn refusal(asked: Asked<'_>, status: StatusCode, headers: &HeaderMap) -> EngineError {
-    let Asked { what, host, with_token } = asked;
+    let Asked {
+        what,
+        host,
+        with_token,
+    } = asked;
     let code = text(headers, "x-error-code");
     match (status.as_u16(), code.as_str()) {
         (_, "GatedRepo") | (403, "" | "RepoNotFound") => EngineError::new(
-            format!("{host} does not give {what} to everyone: it is gated, and this account has not been let in ({status})"),
+            format!(
+                "{host} does not give {what} to everyone: it is gated, and this account has not been let in ({status})"
+            ),
             if with_token {
                 "Ask for access on its page there, and check that HF_TOKEN is a token of the account that was let in"
             } else {
@@ -57,8 +63,15 @@ pub(super) fn refusal(asked: Asked<'_>, status: StatusCode, headers: &HeaderMap)
 
 /// The server's own words, as far as they can be shown.
 fn text(headers: &HeaderMap, name: &str) -> String {
-    let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.chars().filter(|c| !c.is_control()).take(200).collect()
+    let value = headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    value
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
 }
 
 /// The next step where the hub was not reached.

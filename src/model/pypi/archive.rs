@@ -30,7 +30,11 @@ pub(super) fn take(
     progress: &mut dyn Progress,
 ) -> Result<(), EngineError> {
     let opened = File::open(archive).map_err(|error| cannot("read", archive, &error))?;
-    let job = Job { archive, wanted, requirement };
+    let job = Job {
+        archive,
+        wanted,
+        requirement,
+    };
     if archive.extension().is_some_and(|end| end == "gz") {
         from_tar(job, opened, out, progress)
     } else {
@@ -48,7 +52,10 @@ struct Job<'a> {
 impl Job<'_> {
     fn broken(&self, why: &dyn std::fmt::Display) -> EngineError {
         EngineError::new(
-            format!("The archive of {} cannot be unpacked: {why}", self.requirement),
+            format!(
+                "The archive of {} cannot be unpacked: {why}",
+                self.requirement
+            ),
             "Try again; if that does not help, fetch the package yourself and give the path of the file",
         )
     }
@@ -96,13 +103,19 @@ impl Job<'_> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.broken(&error)),
             };
-            let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
+            let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
             done += n as u64;
-            out.write_all(bytes).map_err(|error| cannot("unpacked to", self.archive, &error))?;
+            out.write_all(bytes)
+                .map_err(|error| cannot("unpacked to", self.archive, &error))?;
             progress.advance(n as u64);
         }
         if done != size {
-            return Err(self.broken(&format!("{} does not have the {size} bytes that it should", self.wanted)));
+            return Err(self.broken(&format!(
+                "{} does not have the {size} bytes that it should",
+                self.wanted
+            )));
         }
         Ok(())
     }
@@ -149,7 +162,11 @@ fn from_tar(
         found = true;
         Ok(true)
     })?;
-    if found { Ok(()) } else { Err(job.broken(&format!("{name} is gone"))) }
+    if found {
+        Ok(())
+    } else {
+        Err(job.broken(&format!("{name} is gone")))
+    }
 }
 
 type TarEntry<'a, 'f> = tar::Entry<'a, GzDecoder<BufReader<&'f File>>>;
@@ -163,7 +180,11 @@ fn tar_entries(
     io::Seek::rewind(&mut file).map_err(|error| job.broken(&error))?;
     let mut tar = tar::Archive::new(GzDecoder::new(BufReader::new(file)));
     let mut names = Vec::new();
-    for entry in tar.entries().map_err(|error| job.broken(&error))?.take(MOST_ENTRIES) {
+    for entry in tar
+        .entries()
+        .map_err(|error| job.broken(&error))?
+        .take(MOST_ENTRIES)
+    {
         let mut entry = entry.map_err(|error| job.broken(&error))?;
         if !entry.header().entry_type().is_file() {
             continue;
@@ -269,7 +290,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.whl");
         let mut zip = zip::ZipWriter::new(File::create(&path).unwrap());
-        zip.add_symlink("a/m.gguf", "/etc/passwd", SimpleFileOptions::default()).unwrap();
+        zip.add_symlink("a/m.gguf", "/etc/passwd", SimpleFileOptions::default())
+            .unwrap();
         zip.finish().unwrap();
         assert!(taken(&path, "m.gguf").unwrap_err().contains("link"));
     }
@@ -284,7 +306,10 @@ mod tests {
             for keep in [0, 1, whole.len() / 2, whole.len() - 20] {
                 fs::write(&archive, &whole[..keep]).unwrap();
                 let got = taken(&archive, "m.gguf");
-                assert!(got.as_ref().is_err() || got.as_ref() == Ok(&content), "{keep}");
+                assert!(
+                    got.as_ref().is_err() || got.as_ref() == Ok(&content),
+                    "{keep}"
+                );
             }
             let mut wrong = 0;
             for at in 0..whole.len() {

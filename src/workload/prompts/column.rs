@@ -3,8 +3,15 @@
 use serde_json::Value;
 
 /// Tried in this order; the last two hold conversations.
-const USUAL: [&str; 7] =
-    ["prompt", "text", "question", "instruction", "content", "messages", "conversations"];
+const USUAL: [&str; 7] = [
+    "prompt",
+    "text",
+    "question",
+    "instruction",
+    "content",
+    "messages",
+    "conversations",
+];
 
 /// The column of a source: given, or found in its first row and kept from there on.
 #[derive(Debug)]
@@ -15,7 +22,10 @@ pub(super) struct Column {
 
 impl Column {
     pub fn new(given: Option<&str>) -> Self {
-        Self { given: given.map(str::to_owned), found: None }
+        Self {
+            given: given.map(str::to_owned),
+            found: None,
+        }
     }
 
     pub fn found(&self) -> Option<String> {
@@ -28,7 +38,10 @@ impl Column {
 
     /// The name of the column among those that a row has. `a.b` is column `b` within
     /// `a`, unless there is a column of that very name; the outer one is told here.
-    pub fn pick<'k>(&mut self, keys: impl Iterator<Item = &'k str> + Clone) -> Result<String, String> {
+    pub fn pick<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k str> + Clone,
+    ) -> Result<String, String> {
         let has = |name: &str| keys.clone().any(|key| key == name);
         let wanted = self.given.as_deref().or(self.found.as_deref());
         let name = match wanted {
@@ -37,12 +50,20 @@ impl Column {
             None => match USUAL.iter().find(|name| has(name)) {
                 Some(name) => (*name).to_owned(),
                 None => {
-                    return Err(format!("none of {} is among {}", USUAL.join(", "), shown(keys)));
+                    return Err(format!(
+                        "none of {} is among {}",
+                        USUAL.join(", "),
+                        shown(keys)
+                    ));
                 }
             },
         };
         self.found = Some(name.clone());
-        Ok(if has(&name) { name } else { outer(&name).to_owned() })
+        Ok(if has(&name) {
+            name
+        } else {
+            outer(&name).to_owned()
+        })
     }
 
     /// The prompt in a row: a text, or an object with this column. None where it is empty.
@@ -57,7 +78,9 @@ impl Column {
         let name = self.found.as_deref().unwrap_or(&top);
         if name != top {
             for part in name.split('.').skip(1) {
-                value = value.get(part).ok_or_else(|| format!("there is no {part:?} within {name:?}"))?;
+                value = value
+                    .get(part)
+                    .ok_or_else(|| format!("there is no {part:?} within {name:?}"))?;
             }
         }
         prompt(value).map_err(|why| format!("{name:?} {why}"))
@@ -69,7 +92,10 @@ fn outer(name: &str) -> &str {
 }
 
 fn shown<'k>(keys: impl Iterator<Item = &'k str>) -> String {
-    let mut names: Vec<String> = keys.take(20).map(|key| key.chars().take(60).collect()).collect();
+    let mut names: Vec<String> = keys
+        .take(20)
+        .map(|key| key.chars().take(60).collect())
+        .collect();
     if names.is_empty() {
         names.push("(no columns)".to_owned());
     }
@@ -92,7 +118,9 @@ fn prompt(value: &Value) -> Result<Option<String>, String> {
     match value {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text.clone())),
-        Value::Object(_) => said(value).map(Some).ok_or_else(|| "holds an object that is no turn of a conversation".to_owned()),
+        Value::Object(_) => said(value)
+            .map(Some)
+            .ok_or_else(|| "holds an object that is no turn of a conversation".to_owned()),
         Value::Array(turns) => match turns.first() {
             None => Ok(None),
             Some(Value::String(first)) => Ok(Some(first.clone())),
@@ -101,26 +129,44 @@ fn prompt(value: &Value) -> Result<Option<String>, String> {
                 .find(|turn| is_user(turn))
                 .map(|turn| said(turn).ok_or_else(|| "holds a turn without a text".to_owned()))
                 .transpose()
-                .and_then(|text| text.map(Some).ok_or_else(|| "holds a conversation in which no user speaks".to_owned())),
-            Some(other) => Err(format!("holds a list of which the first is {}", kind(other))),
+                .and_then(|text| {
+                    text.map(Some)
+                        .ok_or_else(|| "holds a conversation in which no user speaks".to_owned())
+                }),
+            Some(other) => Err(format!(
+                "holds a list of which the first is {}",
+                kind(other)
+            )),
         },
         other => Err(format!("holds {}, where a text belongs", kind(other))),
     }
 }
 
 fn is_user(turn: &Value) -> bool {
-    let role = turn.get("role").or_else(|| turn.get("from")).and_then(Value::as_str);
-    role.is_some_and(|role| matches!(role.to_ascii_lowercase().as_str(), "user" | "human" | "prompter"))
+    let role = turn
+        .get("role")
+        .or_else(|| turn.get("from"))
+        .and_then(Value::as_str);
+    role.is_some_and(|role| {
+        matches!(
+            role.to_ascii_lowercase().as_str(),
+            "user" | "human" | "prompter"
+        )
+    })
 }
 
 fn said(turn: &Value) -> Option<String> {
-    let content = ["content", "value", "text"].iter().find_map(|key| turn.get(key))?;
+    let content = ["content", "value", "text"]
+        .iter()
+        .find_map(|key| turn.get(key))?;
     match content {
         Value::String(text) => Some(text.clone()),
         // parts, of which some may be pictures
         Value::Array(parts) => {
-            let texts: Vec<&str> =
-                parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect();
+            let texts: Vec<&str> = parts
+                .iter()
+                .filter_map(|part| part.get("text").and_then(Value::as_str))
+                .collect();
             (!texts.is_empty()).then(|| texts.join("\n"))
         }
         _ => None,
@@ -147,7 +193,10 @@ mod tests {
             json!({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]}),
             "u",
         );
-        is(json!({"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": "g"}]}), "h");
+        is(
+            json!({"conversations": [{"from": "human", "value": "h"}, {"from": "gpt", "value": "g"}]}),
+            "h",
+        );
         is(
             json!({"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "t"}]}]}),
             "t",
@@ -161,7 +210,10 @@ mod tests {
     fn a_given_column_may_lie_deeper() {
         let row = json!({"a": {"b": "deep"}, "a.c": "flat", "d": "top"});
         let is = |column: &str, expected: &str| {
-            assert_eq!(text(Some(column), row.clone()), Ok(Some(expected.to_owned())));
+            assert_eq!(
+                text(Some(column), row.clone()),
+                Ok(Some(expected.to_owned()))
+            );
         };
         is("a.b", "deep");
         is("a.c", "flat");
@@ -172,8 +224,16 @@ mod tests {
     fn a_column_that_is_found_stays() {
         let mut column = Column::new(None);
         column.text(&json!({"text": "a"})).unwrap();
-        assert_eq!(column.text(&json!({"prompt": "b", "text": "c"})), Ok(Some("c".to_owned())));
-        assert!(column.text(&json!({"prompt": "b"})).unwrap_err().contains("no \"text\" among prompt"));
+        assert_eq!(
+            column.text(&json!({"prompt": "b", "text": "c"})),
+            Ok(Some("c".to_owned()))
+        );
+        assert!(
+            column
+                .text(&json!({"prompt": "b"}))
+                .unwrap_err()
+                .contains("no \"text\" among prompt")
+        );
     }
 
     #[test]
@@ -183,7 +243,13 @@ mod tests {
         assert!(error(None, json!({"id": 1})).contains("none of prompt, text"));
         assert!(error(None, json!({"text": 5})).contains("a number"));
         assert!(error(None, json!([1])).contains("a list"));
-        assert!(error(None, json!({"messages": [{"role": "system", "content": "s"}]})).contains("no user"));
+        assert!(
+            error(
+                None,
+                json!({"messages": [{"role": "system", "content": "s"}]})
+            )
+            .contains("no user")
+        );
         assert!(error(Some("a.b"), json!({"a": {"c": 1}})).contains("within"));
     }
 }

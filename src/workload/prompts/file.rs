@@ -1,7 +1,7 @@
 //! Prompts in a file here.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -41,9 +41,17 @@ pub(super) fn read(
     column: &mut Column,
     chooser: &mut Chooser,
 ) -> Result<(), EngineError> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
     let format = Format::of(&name);
-    let other = if column.is_given() { Format::Json } else { Format::Text };
+    let other = if column.is_given() {
+        Format::Json
+    } else {
+        Format::Text
+    };
     read_as(format.unwrap_or(other), path, column, chooser).map(|_| ())
 }
 
@@ -54,7 +62,9 @@ pub(super) fn read_as(
     chooser: &mut Chooser,
 ) -> Result<ControlFlow<()>, EngineError> {
     let file = File::open(path).map_err(|error| cannot("read", path, &error))?;
-    let meta = file.metadata().map_err(|error| cannot("read", path, &error))?;
+    let meta = file
+        .metadata()
+        .map_err(|error| cannot("read", path, &error))?;
     if !meta.is_file() {
         return Err(EngineError::new(
             format!("{} is not a file", path.display()),
@@ -71,7 +81,9 @@ pub(super) fn read_as(
 /// Gzip is told by its first two bytes.
 fn unpacked(path: &Path, file: File) -> Result<Box<dyn BufRead>, EngineError> {
     let mut file = BufReader::with_capacity(1 << 16, file);
-    let head = file.fill_buf().map_err(|error| cannot("read", path, &error))?;
+    let head = file
+        .fill_buf()
+        .map_err(|error| cannot("read", path, &error))?;
     if head.starts_with(b"\x1f\x8b") {
         let unpacked = flate2::bufread::MultiGzDecoder::new(file);
         return Ok(Box::new(BufReader::with_capacity(1 << 16, unpacked)));
@@ -81,12 +93,14 @@ fn unpacked(path: &Path, file: File) -> Result<Box<dyn BufRead>, EngineError> {
 
 fn text(
     path: &Path,
-    from: impl Read + BufRead,
+    from: impl BufRead,
     chooser: &mut Chooser,
 ) -> Result<ControlFlow<()>, EngineError> {
     let mut lines = Lines::new(from);
     loop {
-        let next = lines.next().map(|line| line.map(|line| chooser.offer(line)));
+        let next = lines
+            .next()
+            .map(|line| line.map(|line| chooser.offer(line)));
         match next {
             Ok(None) => return Ok(ControlFlow::Continue(())),
             Ok(Some(offered)) => {
@@ -119,7 +133,12 @@ mod tests {
     fn texts(path: &Path, column: Option<&str>) -> Result<Vec<String>, String> {
         let mut chooser = Chooser::new(100, None, None);
         read(path, &mut Column::new(column), &mut chooser).map_err(|error| error.to_string())?;
-        Ok(chooser.finish().0.iter().map(|text| text.to_string()).collect())
+        Ok(chooser
+            .finish()
+            .0
+            .iter()
+            .map(|text| text.to_string())
+            .collect())
     }
 
     fn of(name: &str, bytes: &[u8], column: Option<&str>) -> Result<Vec<String>, String> {
@@ -132,7 +151,10 @@ mod tests {
     #[test]
     fn text_jsonl_and_json_files() {
         assert_eq!(of("p.txt", b"one\r\n\ntwo", None).unwrap(), ["one", "two"]);
-        assert_eq!(of("p", b"one\n{\"a\":1}\n", None).unwrap(), ["one", "{\"a\":1}"]);
+        assert_eq!(
+            of("p", b"one\n{\"a\":1}\n", None).unwrap(),
+            ["one", "{\"a\":1}"]
+        );
         let jsonl = b"{\"text\":\"one\"}\n\n{\"text\":\"two\"}\n";
         assert_eq!(of("p.jsonl", jsonl, None).unwrap(), ["one", "two"]);
         assert_eq!(of("p.data", jsonl, Some("text")).unwrap(), ["one", "two"]);
@@ -142,7 +164,10 @@ mod tests {
 
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), Default::default());
         gz.write_all(jsonl).unwrap();
-        assert_eq!(of("p.jsonl.gz", &gz.finish().unwrap(), None).unwrap(), ["one", "two"]);
+        assert_eq!(
+            of("p.jsonl.gz", &gz.finish().unwrap(), None).unwrap(),
+            ["one", "two"]
+        );
     }
 
     #[test]
@@ -150,7 +175,9 @@ mod tests {
         let error = |name: &str, bytes: &[u8]| of(name, bytes, None).unwrap_err();
         let broken = error("p.jsonl", b"{\"text\":\"a\"}\n{\"text\": \n");
         assert!(broken.contains("p.jsonl, line 2:"), "{broken}");
-        assert!(error("p.txt", b"a\n\x7fELF\x02\x01\x01\0\0\xff").contains("line 2: it is no text"));
+        assert!(
+            error("p.txt", b"a\n\x7fELF\x02\x01\x01\0\0\xff").contains("line 2: it is no text")
+        );
         assert!(error("p.jsonl", b"\xff\xfe").contains("line 1: it is no text"));
         assert!(error("p.json", b"[1, 2").contains("cannot be read"));
         assert!(error("p.jsonl", b"{\"n\":1}").contains("none of prompt, text"));
@@ -168,15 +195,34 @@ mod tests {
             file.write_all(b"x").unwrap();
             file.set_len(100 << 20).unwrap();
             let error = texts(&path, None).unwrap_err();
-            assert!(error.contains("line 1: it is longer than 16 MiB"), "{error}");
+            assert!(
+                error.contains("line 1: it is longer than 16 MiB"),
+                "{error}"
+            );
         }
-        assert!(texts(folder.path(), None).unwrap_err().contains("not a file"));
-        assert!(texts(Path::new("/nowhere/p.txt"), None).unwrap_err().contains("Check the path"));
+        assert!(
+            texts(folder.path(), None)
+                .unwrap_err()
+                .contains("not a file")
+        );
+        assert!(
+            texts(Path::new("/nowhere/p.txt"), None)
+                .unwrap_err()
+                .contains("Check the path")
+        );
     }
 
     #[test]
     fn a_deeply_nested_line_is_an_error_and_no_overflow() {
-        let deep = format!("{{\"text\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(of("p.jsonl", deep.as_bytes(), None).unwrap_err().contains("line 1"));
+        let deep = format!(
+            "{{\"text\":{}1{}}}",
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert!(
+            of("p.jsonl", deep.as_bytes(), None)
+                .unwrap_err()
+                .contains("line 1")
+        );
     }
 }

@@ -32,7 +32,11 @@ impl std::fmt::Display for Broken {
 
 impl<R: BufRead> Lines<R> {
     pub const fn new(from: R) -> Self {
-        Self { from, number: 0, line: Vec::new() }
+        Self {
+            from,
+            number: 0,
+            line: Vec::new(),
+        }
     }
 
     /// Of the line that was read last, or could not be; from 1.
@@ -45,7 +49,11 @@ impl<R: BufRead> Lines<R> {
         self.number += 1;
         self.line.clear();
         let most = MOST_BYTES as u64 + 2;
-        let read = self.from.by_ref().take(most).read_until(b'\n', &mut self.line);
+        let read = self
+            .from
+            .by_ref()
+            .take(most)
+            .read_until(b'\n', &mut self.line);
         if read.map_err(Broken::Unreadable)? == 0 {
             return Ok(None);
         }
@@ -61,7 +69,9 @@ impl<R: BufRead> Lines<R> {
         if line.contains(&0) {
             return Err(Broken::NotText);
         }
-        std::str::from_utf8(line).map(Some).map_err(|_| Broken::NotText)
+        std::str::from_utf8(line)
+            .map(Some)
+            .map_err(|_| Broken::NotText)
     }
 }
 

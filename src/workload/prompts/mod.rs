@@ -7,6 +7,7 @@ mod hub;
 mod jsonl;
 mod lines;
 mod parquet;
+mod splits;
 
 use std::fmt;
 use std::path::Path;
@@ -34,16 +35,32 @@ pub struct Gathered {
 
 impl fmt::Debug for Gathered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Gathered({} texts of {:?})", self.texts.len(), self.source)
+        write!(
+            f,
+            "Gathered({} texts of {:?})",
+            self.texts.len(),
+            self.source
+        )
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Inline,
-    Synthetic { seed: u64 },
-    File { path: String, column: Option<String> },
-    Hub { dataset: String, subset: Option<String>, split: String, commit: String, column: Option<String> },
+    Synthetic {
+        seed: u64,
+    },
+    File {
+        path: String,
+        column: Option<String>,
+    },
+    Hub {
+        dataset: String,
+        subset: Option<String>,
+        split: String,
+        commit: String,
+        column: Option<String>,
+    },
 }
 
 impl Source {
@@ -52,7 +69,9 @@ impl Source {
             Self::Inline => "inline".to_owned(),
             Self::Synthetic { .. } => "synthetic".to_owned(),
             Self::File { path, .. } => {
-                let name = Path::new(path).file_stem().map(|stem| stem.to_string_lossy());
+                let name = Path::new(path)
+                    .file_stem()
+                    .map(|stem| stem.to_string_lossy());
                 name.unwrap_or_default().into_owned()
             }
             Self::Hub { dataset, .. } => dataset.clone(),
@@ -61,7 +80,9 @@ impl Source {
 
     pub fn column(&self) -> &str {
         match self {
-            Self::File { column, .. } | Self::Hub { column, .. } => column.as_deref().unwrap_or("text"),
+            Self::File { column, .. } | Self::Hub { column, .. } => {
+                column.as_deref().unwrap_or("text")
+            }
             Self::Inline | Self::Synthetic { .. } => "text",
         }
     }
@@ -82,7 +103,13 @@ impl Source {
                 json!({"tags": {"lem.prompts": "synthetic", "lem.seed": seed.to_string()}})
             }
             Self::File { path, .. } => json!({"uri": path}),
-            Self::Hub { dataset, subset, split, commit, .. } => json!({
+            Self::Hub {
+                dataset,
+                subset,
+                split,
+                commit,
+                ..
+            } => json!({
                 "path": dataset,
                 "config_name": subset,
                 "split": split,
@@ -122,11 +149,21 @@ pub fn gather(
         PromptsKind::File => {
             let path = given(prompts.path.as_deref(), "prompts.path", "file")?;
             file::read(Path::new(path), &mut column, &mut chooser)?;
-            Source::File { path: path.to_owned(), column: column.found() }
+            Source::File {
+                path: path.to_owned(),
+                column: column.found(),
+            }
         }
         PromptsKind::Huggingface => {
             let dataset = given(prompts.dataset.as_deref(), "prompts.dataset", "huggingface")?;
-            let commit = hub::read(dataset, prompts, options, &mut column, &mut chooser, progress)?;
+            let commit = hub::read(
+                dataset,
+                prompts,
+                options,
+                &mut column,
+                &mut chooser,
+                progress,
+            )?;
             Source::Hub {
                 dataset: dataset.to_owned(),
                 subset: prompts.subset.clone(),
@@ -142,12 +179,20 @@ pub fn gather(
             match source {
                 Source::Inline => "prompts.texts holds no prompt".to_owned(),
                 Source::File { path, .. } => format!("{path} holds no prompt"),
-                _ => format!("The dataset {} holds no prompt in split {}", source.name(), prompts.split),
+                _ => format!(
+                    "The dataset {} holds no prompt in split {}",
+                    source.name(),
+                    prompts.split
+                ),
             },
             "Give at least one that is not empty",
         ));
     }
-    Ok(Gathered { source, texts, skipped })
+    Ok(Gathered {
+        source,
+        texts,
+        skipped,
+    })
 }
 
 /// What is given says what is meant.
@@ -166,7 +211,12 @@ fn kind(prompts: &Prompts) -> PromptsKind {
 }
 
 fn given<'a>(value: Option<&'a str>, key: &str, kind: &str) -> Result<&'a str, EngineError> {
-    value.filter(|value| !value.trim().is_empty()).ok_or_else(|| {
-        EngineError::new(format!("prompts.type is {kind}, but {key} is not given"), format!("Set {key}"))
-    })
+    value
+        .filter(|value| !value.trim().is_empty())
+        .ok_or_else(|| {
+            EngineError::new(
+                format!("prompts.type is {kind}, but {key} is not given"),
+                format!("Set {key}"),
+            )
+        })
 }

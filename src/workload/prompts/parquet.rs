@@ -59,8 +59,15 @@ fn rows(file: File, column: &mut Column, chooser: &mut Chooser) -> Result<Contro
     let schema = reader.metadata().file_metadata().schema();
     let fields = schema.get_fields();
     let top = column.pick(fields.iter().map(|field| field.name()))?;
-    let wanted = fields.iter().filter(|field| field.name() == top).take(1).cloned().collect();
-    let projection = Type::group_type_builder(schema.name()).with_fields(wanted).build()?;
+    let wanted = fields
+        .iter()
+        .filter(|field| field.name() == top)
+        .take(1)
+        .cloned()
+        .collect();
+    let projection = Type::group_type_builder(schema.name())
+        .with_fields(wanted)
+        .build()?;
     for row in reader.get_row_iter(Some(projection))? {
         let row = object(&row?, 0);
         match column.text(&row)? {
@@ -79,7 +86,9 @@ fn rows(file: File, column: &mut Column, chooser: &mut Chooser) -> Result<Contro
 const DEEPEST: usize = 16;
 
 fn object(row: &Row, depth: usize) -> Value {
-    let fields = row.get_column_iter().map(|(name, field)| (name.clone(), value(field, depth + 1)));
+    let fields = row
+        .get_column_iter()
+        .map(|(name, field)| (name.clone(), value(field, depth + 1)));
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
@@ -94,9 +103,12 @@ fn value(field: &Field, depth: usize) -> Value {
             Err(_) => Value::Bool(false),
         },
         Field::Group(row) => object(row, depth),
-        Field::ListInternal(list) => {
-            Value::Array(list.elements().iter().map(|field| value(field, depth + 1)).collect())
-        }
+        Field::ListInternal(list) => Value::Array(
+            list.elements()
+                .iter()
+                .map(|field| value(field, depth + 1))
+                .collect(),
+        ),
         Field::Null => Value::Null,
         Field::Bool(yes) => Value::Bool(*yes),
         _ => Value::Number(0.into()),
@@ -128,7 +140,11 @@ mod tests {
     }";
 
     fn properties(compression: Compression) -> Arc<WriterProperties> {
-        Arc::new(WriterProperties::builder().set_compression(compression).build())
+        Arc::new(
+            WriterProperties::builder()
+                .set_compression(compression)
+                .build(),
+        )
     }
 
     /// Rows of (id, text or null) in two row groups.
@@ -142,12 +158,17 @@ mod tests {
             let mut rows = writer.next_row_group().unwrap();
             let mut ids = rows.next_column().unwrap().unwrap();
             let numbers: Vec<i64> = (0..group.len() as i64).collect();
-            ids.typed::<Int64Type>().write_batch(&numbers, None, None).unwrap();
+            ids.typed::<Int64Type>()
+                .write_batch(&numbers, None, None)
+                .unwrap();
             ids.close().unwrap();
             let mut column = rows.next_column().unwrap().unwrap();
             let values: Vec<ByteArray> = group.iter().flatten().map(|&text| text.into()).collect();
             let levels: Vec<i16> = group.iter().map(|text| i16::from(text.is_some())).collect();
-            column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
+            column
+                .typed::<ByteArrayType>()
+                .write_batch(&values, Some(&levels), None)
+                .unwrap();
             column.close().unwrap();
             rows.close().unwrap();
         }
@@ -157,7 +178,12 @@ mod tests {
     fn got(path: &Path, column: Option<&str>, want: usize) -> Result<Vec<String>, String> {
         let mut chooser = Chooser::new(want, None, None);
         read(path, &mut Column::new(column), &mut chooser).map_err(|error| error.to_string())?;
-        Ok(chooser.finish().0.iter().map(|text| text.to_string()).collect())
+        Ok(chooser
+            .finish()
+            .0
+            .iter()
+            .map(|text| text.to_string())
+            .collect())
     }
 
     fn file(folder: &tempfile::TempDir) -> PathBuf {
@@ -174,12 +200,20 @@ mod tests {
             Compression::GZIP(Default::default()),
             Compression::ZSTD(ZstdLevel::default()),
         ] {
-            texts(&path, &[Some("one"), None, Some(""), Some("two"), Some("drei")], compression);
+            texts(
+                &path,
+                &[Some("one"), None, Some(""), Some("two"), Some("drei")],
+                compression,
+            );
             assert_eq!(got(&path, None, 10).unwrap(), ["one", "two", "drei"]);
             assert_eq!(got(&path, Some("text"), 2).unwrap(), ["one", "two"]);
         }
         assert!(got(&path, Some("id"), 1).unwrap_err().contains("a number"));
-        assert!(got(&path, Some("nope"), 1).unwrap_err().contains("no \"nope\" among id, text"));
+        assert!(
+            got(&path, Some("nope"), 1)
+                .unwrap_err()
+                .contains("no \"nope\" among id, text")
+        );
     }
 
     #[test]
@@ -192,10 +226,15 @@ mod tests {
             SerializedFileWriter::new(File::create(&path).unwrap(), schema, properties).unwrap();
         let mut rows = writer.next_row_group().unwrap();
         let mut ids = rows.next_column().unwrap().unwrap();
-        ids.typed::<Int64Type>().write_batch(&[1, 2], None, None).unwrap();
+        ids.typed::<Int64Type>()
+            .write_batch(&[1, 2], None, None)
+            .unwrap();
         ids.close().unwrap();
         // two conversations of two turns; level 4 is a value, repetition 1 goes on
-        for values in [["system", "user", "user", "assistant"], ["be brief", "q1", "q2", "a2"]] {
+        for values in [
+            ["system", "user", "user", "assistant"],
+            ["be brief", "q1", "q2", "a2"],
+        ] {
             let values: Vec<ByteArray> = values.iter().map(|&text| text.into()).collect();
             let mut column = rows.next_column().unwrap().unwrap();
             column
@@ -209,21 +248,35 @@ mod tests {
         assert_eq!(got(&path, None, 10).unwrap(), ["q1", "q2"]);
     }
 
+    /// Written by pyarrow 26, zstd: another writer's idea of lists and dictionaries.
+    #[test]
+    fn another_writer_s_file() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/chats-pyarrow.parquet");
+        let questions = ["first question", "second question"];
+        assert_eq!(got(&path, None, 10).unwrap(), questions);
+        assert_eq!(got(&path, Some("source"), 10).unwrap(), ["x", "y", "x"]);
+        assert_eq!(got(&path, Some("long"), 10).unwrap(), ["a", "b"]);
+    }
+
     #[test]
     fn a_damaged_file_is_an_error_and_no_panic() {
         let folder = tempfile::tempdir().unwrap();
         let path = file(&folder);
-        texts(&path, &[Some("some text"), None, Some("more text")], Compression::SNAPPY);
+        texts(
+            &path,
+            &[Some("some text"), None, Some("more text")],
+            Compression::SNAPPY,
+        );
         let whole = fs::read(&path).unwrap();
         let mut refused = 0;
         for at in 0..whole.len() {
-            for flip in [0x01, 0x80, 0xff] {
-                let mut bytes = whole.clone();
-                bytes[at] ^= flip;
-                fs::write(&path, &bytes).unwrap();
-                refused += u32::from(got(&path, None, 10).is_err());
-            }
-            fs::write(&path, &whole[..at]).unwrap();
+            let mut bytes = whole.clone();
+            bytes[at] ^= [0x01, 0x80, 0xff][at % 3];
+            fs::write(&path, &bytes).unwrap();
+            refused += u32::from(got(&path, None, 10).is_err());
+        }
+        for keep in (0..whole.len()).step_by(7) {
+            fs::write(&path, &whole[..keep]).unwrap();
             got(&path, None, 10).unwrap_err();
         }
         assert!(refused > 100, "{refused}");
