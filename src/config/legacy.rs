@@ -133,7 +133,7 @@ const VARIABLES: &[(&str, Result<&str, &str>)] = &[
     ),
     (
         "LLM_ENERGY_VERBOSITY",
-        Err("`--verbose` and `--quiet` say it"),
+        Err("lem has no levels of verbosity"),
     ),
 ];
 

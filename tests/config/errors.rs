@@ -77,8 +77,22 @@ prompts: {type: inline, texts: [a], path: b, split: test}
         ("LEM_BATCHING_BATCH_SIZE", "4"),
         ("LEM_QUITE_UNRELATED", "4"),
         ("LEM_TEST_MODEL", "/m"),
-        ("LEM_CACHE_DIR", "/c"),
+        ("LEM_CACHE", "/c"),
     ]);
+    let unknown: Vec<String> = case
+        .good()
+        .notes
+        .iter()
+        .filter(|note| note.code == "unknown-variable")
+        .map(|note| note.place.to_string())
+        .collect();
+    assert_eq!(
+        unknown,
+        [
+            "the variable LEM_BATCHING_BATCH_SIZE",
+            "the variable LEM_QUITE_UNRELATED"
+        ]
+    );
     insta::assert_snapshot!(case.notes());
 }
 

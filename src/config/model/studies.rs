@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Profiling {
-    /// Profile one unmeasured cycle (`--profile`).
+    /// Run the profiler (`--profile`).
     pub enabled: bool,
     /// Record the shapes of the operators' inputs.
     pub record_shapes: bool,
