@@ -34,7 +34,10 @@ impl Baselines {
             // Of several the last: a resumed run observes again.
             let found = data.baselines.iter().rfind(|b| b.kind == kind);
             let idle = |sensor: &Sensor, b: &BaselineWindow| idle(sensor, b.window);
-            sensors.iter().map(|sensor| found.and_then(|b| idle(sensor, b))).collect()
+            sensors
+                .iter()
+                .map(|sensor| found.and_then(|b| idle(sensor, b)))
+                .collect()
         };
         Self {
             bare: observed("bare"),
@@ -77,18 +80,17 @@ pub fn of_boundary(idles: &[Option<Idle>], boundary: &Boundary) -> Option<(f64, 
 }
 
 fn idle(sensor: &Sensor, window: Window) -> Option<Idle> {
-    let covered = |curve: &Option<Curve>| {
-        curve.clone().filter(|c| c.curve.covers(window).is_ok() && window.len_ns() > 0)
-    };
-    let (power, counter) = (covered(&sensor.power), covered(&sensor.counter));
-    let series = power.as_ref().or(counter.as_ref())?;
+    let covers = |c: &&Curve| c.curve.covers(window).is_ok() && window.len_ns() > 0;
+    let power = sensor.power.as_ref().filter(covers);
+    let counter = sensor.counter.as_ref().filter(covers);
+    let series = power.or(counter)?;
     let powers = series.curve.powers(window);
     let sd = statistics::stddev(&powers).unwrap_or(0.0);
     let seconds = window.seconds();
-    let (watts, u) = match &counter {
+    let (watts, u) = match counter {
         Some(counter) => {
             let watts = counter.curve.between(window) / seconds;
-            let update = super::energy::update_s(counter, window);
+            let update = super::energy::step_s(counter, window);
             let step = counter.spec.resolution_j.unwrap_or(0.0);
             (watts, counter_edges(watts, update, step) / seconds)
         }
@@ -97,7 +99,9 @@ fn idle(sensor: &Sensor, window: Window) -> Option<Idle> {
             (series.curve.between(window) / seconds, u)
         }
     };
-    let drift = slope(&powers).map(|change| change / watts.abs()).filter(|d| d.is_finite());
+    let drift = slope(&powers)
+        .map(|change| change / watts.abs())
+        .filter(|d| d.is_finite());
     Some(Idle {
         watts,
         sd,

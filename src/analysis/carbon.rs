@@ -15,7 +15,9 @@ const JOULES_PER_KWH: f64 = 3.6e6;
 pub fn intensity(data: &RunData) -> Reading {
     match data.config_f64("/carbon/intensity_g_per_kwh") {
         Some(grams) => {
-            let source = data.config_str("/carbon/source").unwrap_or("the configuration");
+            let source = data
+                .config_str("/carbon/source")
+                .unwrap_or("the configuration");
             Reading::new(grams, How::Supplied).method(source)
         }
         None => Reading::new(WORLD_2019, How::Supplied).method("the world's average of 2019"),
@@ -27,7 +29,12 @@ pub fn put(data: &RunData, cycle: &CycleData, output_tokens: u64, sheet: &mut Sh
     let pue = data.config_f64("/carbon/pue").unwrap_or(1.0);
     let total = sheet.reading("energy.total");
     let intensity = intensity(data);
-    let kwh: Obtained = total.map(|total| total.scaled(pue / JOULES_PER_KWH));
+    let kwh: Obtained = total.map(|total| {
+        let mut kwh = total.scaled(pue / JOULES_PER_KWH);
+        // The grid and the building are a model, however the joules were obtained.
+        kwh.how = kwh.how.max(How::Modelled);
+        kwh
+    });
     let grams = kwh.clone().map(|kwh| {
         let source = intensity.method.as_deref().unwrap_or_default();
         kwh.scaled(intensity.value).method(format!(
@@ -63,7 +70,12 @@ pub fn put(data: &RunData, cycle: &CycleData, output_tokens: u64, sheet: &mut Sh
         (Err(why), Err(_)) => Err(why.clone()),
     };
     let tokens = output_tokens as f64 / 1e6;
-    sheet.ratio("cost.per_mtoken", total.clone(), tokens, "there is no output token");
+    sheet.ratio(
+        "cost.per_mtoken",
+        total.clone(),
+        tokens,
+        "there is no output token",
+    );
     for (kind, cost) in [("energy", energy), ("gpu", time), ("total", total)] {
         sheet.mean("cost.total", cost);
         sheet.with("lem.cost.kind", kind);
@@ -71,8 +83,13 @@ pub fn put(data: &RunData, cycle: &CycleData, output_tokens: u64, sheet: &mut Sh
 }
 
 fn gpus(data: &RunData) -> usize {
-    let of_gpu = data.sources.iter().filter(|s| s.component == Component::Gpu);
-    let mut devices: Vec<&str> = of_gpu.map(|s| s.device.as_deref().unwrap_or(&s.id)).collect();
+    let of_gpu = data
+        .sources
+        .iter()
+        .filter(|s| s.component == Component::Gpu);
+    let mut devices: Vec<&str> = of_gpu
+        .map(|s| s.device.as_deref().unwrap_or(&s.id))
+        .collect();
     devices.sort_unstable();
     devices.dedup();
     devices.len()

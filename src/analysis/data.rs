@@ -220,7 +220,9 @@ impl RunDataBuilder {
 
     pub fn finish(mut self) -> RunData {
         for id in std::mem::take(&mut self.unknown_sources) {
-            self.note(format!("samples of {id}, a source that the run did not describe, are kept but not counted"));
+            self.note(format!(
+                "samples of {id}, a source that the run did not describe, are kept but not counted"
+            ));
         }
         let Self {
             mut data,
@@ -250,17 +252,17 @@ impl RunDataBuilder {
         // An attempt that was cut short and repeated left spans of the same index behind:
         // the cycle's own window tells them apart.
         for (index, name, window) in phases {
-            if let Some(cycle) = cycles.get_mut(&index) {
-                if let Some(window) = window.clip(&cycle.window) {
-                    cycle.phases.push((name, window));
-                }
+            if let Some(cycle) = cycles.get_mut(&index)
+                && let Some(window) = window.clip(&cycle.window)
+            {
+                cycle.phases.push((name, window));
             }
         }
         for (index, request) in requests {
-            if let Some(cycle) = cycles.get_mut(&index) {
-                if cycle.window.contains(&request.window) {
-                    cycle.requests.push(request);
-                }
+            if let Some(cycle) = cycles.get_mut(&index)
+                && cycle.window.contains(&request.window)
+            {
+                cycle.requests.push(request);
             }
         }
         for cycle in cycles.values_mut() {
@@ -275,8 +277,7 @@ impl RunDataBuilder {
 
     fn started(&mut self, started: &RunStarted, at: Stamp) {
         if self.data.started.is_some() {
-            return self
-                .note("the run says twice that it started; the first counts".into());
+            return self.note("the run says twice that it started; the first counts".into());
         }
         let sources = serde_json::from_value::<Option<Vec<Source>>>(started.sources.clone());
         match sources {
@@ -302,13 +303,11 @@ impl RunDataBuilder {
             self.unknown_sources.insert(samples.source.clone());
         }
         if self.series >= MAX_SERIES {
-            return self.note(format!("more than {MAX_SERIES} series; the rest is left out"));
+            return self.note(format!(
+                "more than {MAX_SERIES} series; the rest is left out"
+            ));
         }
-        let kept = self
-            .data
-            .samples
-            .entry(samples.source.clone())
-            .or_default();
+        let kept = self.data.samples.entry(samples.source.clone()).or_default();
         self.series += kept.append(samples);
     }
 
@@ -349,7 +348,8 @@ impl RunDataBuilder {
             ));
         }
         let timeline = timeline.clone();
-        self.requests.push((cycle, RequestData { window, timeline }));
+        self.requests
+            .push((cycle, RequestData { window, timeline }));
     }
 
     fn segment(&mut self, segment: &SegmentWritten) {
@@ -361,7 +361,10 @@ impl RunDataBuilder {
                 *known = if segment.segment == 0 {
                     new
                 } else {
-                    Window::new(known.start_ns.min(new.start_ns), known.end_ns.max(new.end_ns))
+                    Window::new(
+                        known.start_ns.min(new.start_ns),
+                        known.end_ns.max(new.end_ns),
+                    )
                 }
             })
             .or_insert(new);
@@ -369,7 +372,10 @@ impl RunDataBuilder {
 
     fn cycle(&mut self, cycle: &CycleFinished) {
         if cycle.end_ns <= cycle.start_ns {
-            return self.note(format!("cycle {} has no duration and is left out", cycle.cycle));
+            return self.note(format!(
+                "cycle {} has no duration and is left out",
+                cycle.cycle
+            ));
         }
         if self.finished.contains_key(&cycle.cycle) {
             return self.note(format!(

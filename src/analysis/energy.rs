@@ -14,8 +14,7 @@ use crate::meter::Component;
 /// A counter is taken for a window of at least so many of its updates (its edges are then
 /// off by 2 % at most); below, sampled power where there is any.
 const UPDATES_FOR_COUNTER: f64 = 20.0;
-const NO_BASELINE: &str =
-    "no idle baseline was measured; --measure-baseline or measurement.baseline.enabled measures one";
+const NO_BASELINE: &str = "no idle baseline was measured; --measure-baseline or measurement.baseline.enabled measures one";
 
 /// What the energy of every cycle is computed from.
 #[derive(Debug)]
@@ -38,6 +37,17 @@ struct SensorEnergy {
 pub fn update_s(curve: &Curve, window: Window) -> f64 {
     let spacing = curve.curve.spacing(window).unwrap_or(0.0);
     spacing.max(curve.spec.update_s.unwrap_or(0.0))
+}
+
+/// Seconds between two steps of a counter that is read at the window's edges: its own
+/// update period, however rarely it is read between them; where that is not known, the
+/// time between two readings.
+pub fn step_s(curve: &Curve, window: Window) -> f64 {
+    curve
+        .spec
+        .update_s
+        .or_else(|| curve.curve.spacing(window))
+        .unwrap_or(0.0)
 }
 
 /// A window as the sensor sees it: later by its lag.
@@ -64,13 +74,13 @@ fn integrated(sensor: &Sensor, window: Window) -> Result<(&Curve, f64), String> 
 fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
     let (counter, integral) = (counted(sensor, window), integrated(sensor, window));
     let long_enough = |curve: &Curve| {
-        integral.is_err() || window.seconds() >= UPDATES_FOR_COUNTER * update_s(curve, window)
+        integral.is_err() || window.seconds() >= UPDATES_FOR_COUNTER * step_s(curve, window)
     };
     let total = match (&counter, &integral) {
         (Ok((curve, joules)), _) if long_enough(curve) => {
             let watts = joules / window.seconds();
             let step = curve.spec.resolution_j.unwrap_or(0.0);
-            let edges = counter_edges(watts, update_s(curve, window), step);
+            let edges = counter_edges(watts, step_s(curve, window), step);
             reading(sensor, *joules, edges, "energy counter")
         }
         (_, Ok((curve, joules))) => {
@@ -80,7 +90,10 @@ fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String
         (Err(why), Err(also)) => {
             let why = if sensor.power.is_some() { also } else { why };
             let why = sensor.trouble.as_ref().unwrap_or(why);
-            return Err(format!("{} was not read in the whole cycle: {why}", sensor.id));
+            return Err(format!(
+                "{} was not read in the whole cycle: {why}",
+                sensor.id
+            ));
         }
         (Ok(_), Err(_)) => return Err(format!("{} could not be read", sensor.id)),
     };
@@ -101,14 +114,21 @@ fn reading(sensor: &Sensor, joules: f64, statistical: f64, estimator: &str) -> R
         statistical,
         shared: 0.0,
     };
-    Reading::new(joules, sensor.how).method(method).budget(budget)
+    Reading::new(joules, sensor.how)
+        .method(method)
+        .budget(budget)
 }
 
 /// The sampling uncertainty of the windows together, joules.
 fn sampling_of(curve: &Curve, windows: &[Window]) -> f64 {
-    let powers: Vec<f64> = windows.iter().flat_map(|w| curve.curve.powers(seen(curve, *w))).collect();
+    let powers: Vec<f64> = windows
+        .iter()
+        .flat_map(|w| curve.curve.powers(seen(curve, *w)))
+        .collect();
     let sd = statistics::stddev(&powers).unwrap_or(0.0);
-    let update = windows.first().map_or(0.0, |window| update_s(curve, *window));
+    let update = windows
+        .first()
+        .map_or(0.0, |window| update_s(curve, *window));
     sampling(
         sd,
         curve.spec.window_s.unwrap_or(0.0),
@@ -137,7 +157,10 @@ fn phase_energy(
     if sensor.how == How::Measured {
         phases::resolvable(windows, update, what, &sensor.id)?;
     }
-    let joules: f64 = windows.iter().map(|w| curve.curve.between(seen(curve, *w))).sum();
+    let joules: f64 = windows
+        .iter()
+        .map(|w| curve.curve.between(seen(curve, *w)))
+        .sum();
     let scale = match energy.integral {
         Some(integral) if integral > 0.0 => energy.total.value / integral,
         _ => 1.0,
@@ -159,7 +182,8 @@ fn phase_energy(
     let statistical = if windows.is_empty() { 0.0 } else { statistical };
     let mut told = reading(sensor, joules, statistical, estimator);
     if sensor.how != How::Measured {
-        told.reason = Some("modelled: the formula follows the load, no sensor saw the phase".into());
+        told.reason =
+            Some("modelled: the formula follows the load, no sensor saw the phase".into());
     }
     Ok(told)
 }
@@ -176,7 +200,9 @@ fn above(sensor: &Sensor, gross: &Obtained, idle: Option<(f64, f64)>, seconds: f
         shared: u * seconds,
     };
     let mut reading = Reading::new(value, gross.how).budget(budget);
-    reading.method = gross.method.map(|m| format!("{m}, minus idle power times time"));
+    reading.method = gross
+        .method
+        .map(|m| format!("{m}, minus idle power times time"));
     Ok(reading)
 }
 
@@ -222,8 +248,11 @@ pub fn put(
 ) {
     let window = cycle.window;
     let seconds = window.seconds();
-    let energies: Vec<Result<SensorEnergy, String>> =
-        context.sensors.iter().map(|sensor| sensor_energy(sensor, window)).collect();
+    let energies: Vec<Result<SensorEnergy, String>> = context
+        .sensors
+        .iter()
+        .map(|sensor| sensor_energy(sensor, window))
+        .collect();
     let missing = || Err::<Reading, String>("there is no such sensor".into());
     let total_of = |i: usize| match energies.get(i) {
         Some(Ok(energy)) => Ok(energy.total.clone()),
@@ -237,14 +266,13 @@ pub fn put(
         let method = total.method.take().unwrap_or_default();
         total.method = Some(format!("{}: {method}", context.boundary.told));
     }
-    let phase_of = |i: usize, windows: &[Window], what: &str| {
-        match (context.sensors.get(i), energies.get(i)) {
-            (Some(sensor), Some(Ok(energy))) => {
-                phase_energy(sensor, energy, window, windows, what)
-            }
-            (_, Some(Err(why))) => Err(why.clone()),
-            _ => missing(),
-        }
+    let phase_of = |i: usize, windows: &[Window], what: &str| match (
+        context.sensors.get(i),
+        energies.get(i),
+    ) {
+        (Some(sensor), Some(Ok(energy))) => phase_energy(sensor, energy, window, windows, what),
+        (_, Some(Err(why))) => Err(why.clone()),
+        _ => missing(),
     };
     let phase = |pick: fn(&PhaseWindows) -> &[Window], what: &str| match windows {
         Ok(windows) => over(context, |i| phase_of(i, pick(windows), what)),
@@ -256,15 +284,24 @@ pub fn put(
 
     let loaded = |i: usize| context.baselines.loaded_at(i, window.middle_ns());
     let with_sensor = |i: usize, gross: Obtained, idle: Option<(f64, f64)>, t: f64| {
-        context.sensors.get(i).map_or_else(missing, |sensor| above(sensor, &gross, idle, t))
+        context
+            .sensors
+            .get(i)
+            .map_or_else(missing, |sensor| above(sensor, &gross, idle, t))
     };
     let corrected = over(context, |i| with_sensor(i, total_of(i), loaded(i), seconds));
-    let above_bare =
-        over(context, |i| with_sensor(i, total_of(i), context.baselines.bare_at(i), seconds));
+    let above_bare = over(context, |i| {
+        with_sensor(i, total_of(i), context.baselines.bare_at(i), seconds)
+    });
     let phase_corrected = |pick: fn(&PhaseWindows) -> &[Window], what: &str| match windows {
         Ok(windows) => over(context, |i| {
             let windows = pick(windows);
-            with_sensor(i, phase_of(i, windows, what), loaded(i), phases::seconds(windows))
+            with_sensor(
+                i,
+                phase_of(i, windows, what),
+                loaded(i),
+                phases::seconds(windows),
+            )
         }),
         Err(why) => Err(why.clone()),
     };
@@ -290,9 +327,19 @@ pub fn put(
         windows.as_ref().map_or(0.0, |w| phases::seconds(pick(w)))
     };
     let empty = "the cycle has no such phase";
-    sheet.ratio("power.prefill", prefill.clone(), time(|w| &w.prefill), empty);
+    sheet.ratio(
+        "power.prefill",
+        prefill.clone(),
+        time(|w| &w.prefill),
+        empty,
+    );
     sheet.ratio("power.decode", decode.clone(), time(|w| &w.decode), empty);
-    sheet.ratio("power.mean", total.clone(), seconds, "the cycle has no duration");
+    sheet.ratio(
+        "power.mean",
+        total.clone(),
+        seconds,
+        "the cycle has no duration",
+    );
     sheet.peak("power.peak", peak_power(context, window));
     sheet.mean("energy.prefill", prefill);
     sheet.mean("energy.decode", decode);
@@ -300,13 +347,21 @@ pub fn put(
     sheet.mean("energy.prefill_corrected", prefill_corrected);
     sheet.mean("energy.decode_corrected", decode_corrected);
     sheet.mean("energy.other_corrected", other_corrected);
-    sheet.mean("energy.delay_product", total.clone().map(|e| e.scaled(seconds)));
+    sheet.mean(
+        "energy.delay_product",
+        total.clone().map(|e| e.scaled(seconds)),
+    );
     match (&idle, &total) {
         (Ok(idle_energy), Ok(total_energy)) => {
             let mut share = idle_energy.clone();
             // The gain is common to both and cancels.
             share.budget = None;
-            sheet.ratio("baseline.ratio", Ok(share), total_energy.value, "the energy is not above 0");
+            sheet.ratio(
+                "baseline.ratio",
+                Ok(share),
+                total_energy.value,
+                "the energy is not above 0",
+            );
         }
         (Err(why), _) | (_, Err(why)) => sheet.mean("baseline.ratio", Err(why.clone())),
     }
@@ -315,34 +370,42 @@ pub fn put(
     sheet.mean("energy.total_corrected", corrected);
     sheet.mean("energy.total", total);
     for (sensor, energy) in context.sensors.iter().zip(&energies) {
-        if let Ok(SensorEnergy { counter: Some(counter), integral: Some(integral), .. }) = energy {
-            if *counter > 0.0 {
-                let integral = Reading::new(*integral, How::Measured);
-                sheet.ratio("energy.closure", Ok(integral), *counter, "");
-                sheet.with("hw.id", &sensor.id);
-            }
+        if let Ok(SensorEnergy {
+            counter: Some(counter),
+            integral: Some(integral),
+            ..
+        }) = energy
+            && *counter > 0.0
+        {
+            let integral = Reading::new(*integral, How::Measured);
+            sheet.ratio("energy.closure", Ok(integral), *counter, "");
+            sheet.with("hw.id", &sensor.id);
         }
     }
     put_gaps(context, window, sheet);
 }
 
-fn put_components(
-    context: &Context<'_>,
-    total_of: &dyn Fn(usize) -> Obtained,
-    sheet: &mut Sheet,
-) {
+fn put_components(context: &Context<'_>, total_of: &dyn Fn(usize) -> Obtained, sheet: &mut Sheet) {
     let ids = [
         (Component::Gpu, "energy.gpu"),
         (Component::Cpu, "energy.cpu"),
         (Component::Memory, "energy.memory"),
     ];
     for (component, id) in ids {
-        let chosen = context.boundary.components.iter().find(|(c, _)| *c == component);
+        let chosen = context
+            .boundary
+            .components
+            .iter()
+            .find(|(c, _)| *c == component);
         let energy = match chosen {
             Some((_, chosen)) => sum(chosen.iter().map(|i| total_of(*i))),
             None => {
                 let of = |s: &&Sensor| s.component == component;
-                let trouble = context.sensors.iter().filter(of).find_map(|s| s.trouble.clone());
+                let trouble = context
+                    .sensors
+                    .iter()
+                    .filter(of)
+                    .find_map(|s| s.trouble.clone());
                 Err(trouble.unwrap_or_else(|| {
                     format!("no source reads or models the {} here", word(component))
                 }))
@@ -368,7 +431,11 @@ fn peak_power(context: &Context<'_>, window: Window) -> Obtained {
             peak = Some(peak.map_or(watts, |p| p.max(watts)));
         }
     }
-    let how = curves.iter().map(|(_, s)| s.how).max().unwrap_or(How::Measured);
+    let how = curves
+        .iter()
+        .map(|(_, s)| s.how)
+        .max()
+        .unwrap_or(How::Measured);
     peak.map(|watts| Reading::new(watts, how).method("highest of the samples, components together"))
         .ok_or_else(|| nothing_read(context.sensors))
 }
@@ -377,8 +444,17 @@ fn put_gaps(context: &Context<'_>, window: Window, sheet: &mut Sheet) {
     let gap = context
         .sensors
         .iter()
-        .filter_map(|s| s.power.as_ref().or(s.counter.as_ref())?.curve.max_gap(window))
+        .filter_map(|s| {
+            s.power
+                .as_ref()
+                .or(s.counter.as_ref())?
+                .curve
+                .max_gap(window)
+        })
         .reduce(f64::max);
     let reading = gap.map(|gap| Reading::new(gap, How::Measured));
-    sheet.peak("sampling.max_gap", reading.ok_or_else(|| nothing_read(context.sensors)));
+    sheet.peak(
+        "sampling.max_gap",
+        reading.ok_or_else(|| nothing_read(context.sensors)),
+    );
 }

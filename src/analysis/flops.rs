@@ -29,9 +29,9 @@ pub struct Cost {
 impl Cost {
     pub fn of(model: &ModelDescription) -> Option<Self> {
         let parameters = model.active_parameters.or(model.parameters)?;
-        let head = model.head_size.or_else(|| {
-            model.hidden_size?.checked_div(model.attention_heads?)
-        });
+        let head = model
+            .head_size
+            .or_else(|| model.hidden_size?.checked_div(model.attention_heads?));
         let attention = model
             .layers
             .zip(model.attention_heads)
@@ -77,13 +77,28 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
     };
     let seconds = cycle.window.seconds();
     let rate = flops.clone().map(|f| f.scaled(1.0 / seconds));
-    sheet.per("efficiency.flops_per_joule", flops.clone(), sheet.reading("energy.total"));
+    sheet.per(
+        "efficiency.flops_per_joule",
+        flops.clone(),
+        sheet.reading("energy.total"),
+    );
     sheet.with("lem.flops.source", "estimated");
     let peak = peak(data);
-    sheet.mean("flops.mfu", utilisation(rate, peak.as_ref().map(|(p, n)| (p.flops, *n))));
+    sheet.mean(
+        "flops.mfu",
+        utilisation(rate, peak.as_ref().map(|(p, n)| (p.flops, *n))),
+    );
     let bytes = bytes_per_second(data, cycle);
-    sheet.mean("flops.mbu", utilisation(bytes, peak.as_ref().map(|(p, n)| (Some(p.bytes), *n))));
-    sheet.ratio("flops.rate", flops.clone(), seconds, "the cycle has no duration");
+    sheet.mean(
+        "flops.mbu",
+        utilisation(bytes, peak.as_ref().map(|(p, n)| (Some(p.bytes), *n))),
+    );
+    sheet.ratio(
+        "flops.rate",
+        flops.clone(),
+        seconds,
+        "the cycle has no duration",
+    );
     sheet.mean("flops.estimated", flops);
     let profiler = "no profiler counted them; profiling.enabled is for engines that have one";
     sheet.mean("flops.measured", Err(profiler.into()));
@@ -94,13 +109,18 @@ fn utilisation(rate: Obtained, peak: Result<(Option<f64>, usize), &String>) -> O
     let peak = peak.ok_or("the hardware has no published peak for the type it computes in")?;
     let rate = rate?;
     let mut share = rate.scaled(1.0 / (peak * devices as f64));
-    share.method = share.method.map(|m| format!("{m}; over the published dense peak"));
+    share.method = share
+        .method
+        .map(|m| format!("{m}; over the published dense peak"));
     Ok(share)
 }
 
 /// The peak of the GPUs that the engine ran on, and how many there are.
 fn peak(data: &RunData) -> Result<(Peak, usize), String> {
-    let model = data.model.as_ref().ok_or("the engine does not describe itself")?;
+    let model = data
+        .model
+        .as_ref()
+        .ok_or("the engine does not describe itself")?;
     if model.device.to_ascii_lowercase().starts_with("cpu") {
         return Err("the engine runs on a CPU, whose peak is not known".into());
     }
@@ -125,9 +145,16 @@ fn peak(data: &RunData) -> Result<(Peak, usize), String> {
 /// (weight bytes + bytes of the caches read in a step) / TPOT. The caches are those of the
 /// sequences that decode together, at their mean length.
 fn bytes_per_second(data: &RunData, cycle: &CycleData) -> Obtained {
-    let model = data.model.as_ref().ok_or("the engine does not describe itself")?;
-    let weights = model.weight_bytes.ok_or("the engine does not tell the weights' bytes")?;
-    let cache = model.kv_bytes_per_token.ok_or("the engine does not tell the cache's bytes")?;
+    let model = data
+        .model
+        .as_ref()
+        .ok_or("the engine does not describe itself")?;
+    let weights = model
+        .weight_bytes
+        .ok_or("the engine does not tell the weights' bytes")?;
+    let cache = model
+        .kv_bytes_per_token
+        .ok_or("the engine does not tell the cache's bytes")?;
     let windows = super::phases::PhaseWindows::of(cycle)?;
     let decoding = super::phases::seconds(&windows.decode);
     let (mut busy, mut token_seconds, mut tpots) = (0.0, 0.0, Vec::new());
@@ -144,7 +171,11 @@ fn bytes_per_second(data: &RunData, cycle: &CycleData) -> Obtained {
     }
     let tpot = super::statistics::mean(&tpots).filter(|t| *t > 0.0 && decoding > 0.0);
     let tpot = tpot.ok_or("no request has a second output token")?;
-    let cached = if busy > 0.0 { token_seconds / decoding * cache as f64 } else { 0.0 };
+    let cached = if busy > 0.0 {
+        token_seconds / decoding * cache as f64
+    } else {
+        0.0
+    };
     let rate = (weights as f64 + cached) / tpot;
     Ok(Reading::new(rate, How::Estimated).method("(weight bytes + cache bytes) / TPOT"))
 }

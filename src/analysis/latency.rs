@@ -39,7 +39,9 @@ impl RequestLatency {
         let (first, last) = (timeline.token_ns.first(), timeline.token_ns.last());
         let with_first = timeline.chunk_tokens.first().copied().unwrap_or(1);
         let after = timeline.output_tokens.saturating_sub(u64::from(with_first));
-        let decode = first.zip(last).and_then(|(first, last)| since(*last, *first));
+        let decode = first
+            .zip(last)
+            .and_then(|(first, last)| since(*last, *first));
         Self {
             ttft: first.and_then(|t| since(*t, start)),
             tpot: decode.filter(|_| after > 0).map(|s| s / after as f64),
@@ -54,8 +56,14 @@ impl RequestLatency {
 /// Gaps between the tokens of a request, seconds; none where their times are not true.
 fn gaps(request: &RequestData) -> impl Iterator<Item = f64> {
     let true_times = request.timeline.true_token_times;
-    let times = if true_times { request.timeline.token_ns.as_slice() } else { &[] };
-    times.windows(2).map(|t| t[1].saturating_sub(t[0]) as f64 / 1e9)
+    let times = if true_times {
+        request.timeline.token_ns.as_slice()
+    } else {
+        &[]
+    };
+    times
+        .windows(2)
+        .map(|t| t[1].saturating_sub(t[0]) as f64 / 1e9)
 }
 
 /// Fills in a cycle's latencies and lengths.
@@ -64,13 +72,26 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
     let latencies: Vec<RequestLatency> = requests.iter().map(|r| RequestLatency::of(r)).collect();
     let all = |pick: fn(&RequestLatency) -> Option<f64>, none: &str| {
         let values: Vec<f64> = latencies.iter().filter_map(pick).collect();
-        some(values, if requests.is_empty() { "no request was answered" } else { none })
+        some(
+            values,
+            if requests.is_empty() {
+                "no request was answered"
+            } else {
+                none
+            },
+        )
     };
     let at = sheet.distributions.len();
-    sheet.distribution("latency.ttft", all(|l| l.ttft, "no request has an output token"));
+    sheet.distribution(
+        "latency.ttft",
+        all(|l| l.ttft, "no request has an output token"),
+    );
     let single = "no request has a second output token";
     sheet.distribution("latency.tpot", all(|l| l.tpot, single));
-    sheet.distribution("latency.e2e", all(|l| l.e2e, "no request has an output token"));
+    sheet.distribution(
+        "latency.e2e",
+        all(|l| l.e2e, "no request has an output token"),
+    );
     let itl: Vec<f64> = requests.iter().flat_map(|r| gaps(r)).collect();
     let untrue = requests.iter().any(|r| !r.timeline.true_token_times);
     let why = if untrue {
@@ -83,12 +104,23 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
     let due = "the requests had no schedule: none waited in a queue of ours";
     sheet.distribution("latency.queue", all(|l| l.queue, due));
     for (kind, count) in [
-        ("input", (|r| r.timeline.input_tokens) as fn(&RequestData) -> u64),
+        (
+            "input",
+            (|r| r.timeline.input_tokens) as fn(&RequestData) -> u64,
+        ),
         ("output", |r| r.timeline.output_tokens),
     ] {
         let values = requests.iter().map(|r| count(r) as f64).collect();
-        sheet.distribution("tokens.per_request", some(values, "no request was answered"));
-        attribute(sheet, sheet.distributions.len() - 1, "gen_ai.token.type", kind);
+        sheet.distribution(
+            "tokens.per_request",
+            some(values, "no request was answered"),
+        );
+        attribute(
+            sheet,
+            sheet.distributions.len() - 1,
+            "gen_ai.token.type",
+            kind,
+        );
     }
     for index in at..sheet.distributions.len() {
         gen_ai(data, sheet, index);
@@ -96,7 +128,11 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
 }
 
 fn some(values: Vec<f64>, none: &str) -> Result<Vec<f64>, String> {
-    if values.is_empty() { Err(none.into()) } else { Ok(values) }
+    if values.is_empty() {
+        Err(none.into())
+    } else {
+        Ok(values)
+    }
 }
 
 fn attribute(sheet: &mut Sheet, index: usize, name: &str, value: &str) {
@@ -114,8 +150,14 @@ fn gen_ai(data: &RunData, sheet: &mut Sheet, index: usize) {
     if !wanted.contains(&"gen_ai.operation.name") {
         return;
     }
-    let chat = data.config("/prompts/chat_template").and_then(serde_json::Value::as_bool);
-    let operation = if chat == Some(true) { "chat" } else { "text_completion" };
+    let chat = data
+        .config("/prompts/chat_template")
+        .and_then(serde_json::Value::as_bool);
+    let operation = if chat == Some(true) {
+        "chat"
+    } else {
+        "text_completion"
+    };
     attribute(sheet, index, "gen_ai.operation.name", operation);
     let provider = data.config_str("/backend").unwrap_or("unknown");
     attribute(sheet, index, "gen_ai.provider.name", provider);

@@ -16,7 +16,11 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
         taken += rows.len();
         let highest = |metric: &str| {
             let values = samples.column(metric)?.values.get(rows.clone())?;
-            values.iter().copied().filter(|v| v.is_finite()).reduce(f64::max)
+            values
+                .iter()
+                .copied()
+                .filter(|v| v.is_finite())
+                .reduce(f64::max)
         };
         if let Some(bytes) = highest("sample.process_memory") {
             process = Some(process.map_or(bytes, |p| p.max(bytes)));

@@ -98,10 +98,17 @@ pub fn analyse(data: &RunData) -> Analysis {
         boundary: &boundary,
         baselines: &baselines,
     };
-    let cycles: Vec<CycleAnalysis> = data.cycles.iter().map(|cycle| one(&context, cycle)).collect();
+    let cycles: Vec<CycleAnalysis> = data
+        .cycles
+        .iter()
+        .map(|cycle| one(&context, cycle))
+        .collect();
     let mut run = {
-        let sheets: Vec<&Sheet> =
-            cycles.iter().filter(|c| c.complete).map(|c| &c.sheet).collect();
+        let sheets: Vec<&Sheet> = cycles
+            .iter()
+            .filter(|c| c.complete)
+            .map(|c| &c.sheet)
+            .collect();
         if sheets.is_empty() {
             nothing()
         } else {
@@ -118,9 +125,11 @@ pub fn analyse(data: &RunData) -> Analysis {
         warnings: Vec::new(),
     };
     let own = warnings::of(data, &analysis.sensors, &baselines, &analysis);
-    let before = data.warnings.iter().filter(|w| !CODES.contains(&w.code.as_str()));
-    analysis.warnings = before.cloned().collect();
-    for warning in own {
+    let before = data
+        .warnings
+        .iter()
+        .filter(|w| !CODES.contains(&w.code.as_str()));
+    for warning in before.cloned().chain(own) {
         if !analysis.warnings.contains(&warning) {
             analysis.warnings.push(warning);
         }
@@ -153,7 +162,15 @@ fn nothing() -> Sheet {
     let mut sheet = Sheet::default();
     let why = "no cycle was finished";
     for def in lem_record::catalogue::METRICS {
-        let of_cycles = ["time.", "energy.", "power.", "throughput.", "flops.", "carbon.e", "memory."];
+        let of_cycles = [
+            "time.",
+            "energy.",
+            "power.",
+            "throughput.",
+            "flops.",
+            "carbon.e",
+            "memory.",
+        ];
         let unmeasured = ["throughput.goodput", "flops.discrepancy", "energy.closure"];
         if def.kind == lem_record::Kind::Histogram {
             sheet.distribution(def.id, Err(why.into()));
@@ -170,18 +187,24 @@ fn put_run(context: &Context<'_>, cycles: &[CycleAnalysis], run: &mut Sheet) {
     run.count("run.cycles", complete as f64);
     // The uncertainty of the mean, not the mean of the uncertainties.
     let total = run.reading("energy.total");
-    if let Some(entry) = run.entries.iter_mut().find(|e| e.id == "energy.uncertainty") {
-        if let Ok(reading) = &mut entry.reading {
-            let expanded = total.ok().and_then(|t| t.budget).and_then(|b| b.expanded());
-            reading.value = expanded.map_or(f64::NAN, |u| u.expanded);
-            reading.interval = None;
-        }
+    if let Some(entry) = run
+        .entries
+        .iter_mut()
+        .find(|e| e.id == "energy.uncertainty")
+        && let Ok(reading) = &mut entry.reading
+    {
+        let expanded = total.ok().and_then(|t| t.budget).and_then(|b| b.expanded());
+        reading.value = expanded.map_or(f64::NAN, |u| u.expanded);
+        reading.interval = None;
     }
     put_baselines(context, run);
     let intensity = carbon::intensity(context.data);
     run.mean("carbon.intensity", Ok(intensity));
     if let Some(ms) = context.data.config_f64("/measurement/interval_ms") {
-        run.mean("sampling.interval", Ok(Reading::new(ms / 1e3, How::Supplied)));
+        run.mean(
+            "sampling.interval",
+            Ok(Reading::new(ms / 1e3, How::Supplied)),
+        );
     }
 }
 
@@ -193,20 +216,31 @@ fn put_baselines(context: &Context<'_>, run: &mut Sheet) {
         ("bare", &baselines.bare),
         ("after", &baselines.after),
     ];
-    let how = context.boundary.total.first().and_then(|i| context.sensors.get(*i)).map(|s| s.how);
+    let how = context
+        .boundary
+        .total
+        .first()
+        .and_then(|i| context.sensors.get(*i))
+        .map(|s| s.how);
     let how = how.unwrap_or(How::Measured);
     let gain = |watts: f64, i: usize| {
         uncertainty::gain(context.sensors.get(i).and_then(Sensor::gain), watts)
     };
     for (kind, idles) in kinds {
         let reading = baseline::of_boundary(idles, context.boundary).map(|(watts, _, u)| {
-            let gains = context.boundary.total.iter().filter_map(|i| {
-                gain(idles.get(*i)?.as_ref()?.watts, *i)
-            });
+            let gains = context
+                .boundary
+                .total
+                .iter()
+                .filter_map(|i| gain(idles.get(*i)?.as_ref()?.watts, *i));
             let systematic = gains.reduce(|a, b| a + b);
             Reading::new(watts, how)
                 .method(format!("mean idle power; {}", context.boundary.told))
-                .budget(Budget { systematic, statistical: u, shared: 0.0 })
+                .budget(Budget {
+                    systematic,
+                    statistical: u,
+                    shared: 0.0,
+                })
         });
         run.mean("baseline.power", reading.ok_or_else(|| none.into()));
         run.with("lem.baseline.kind", kind);
@@ -225,8 +259,15 @@ fn put_baselines(context: &Context<'_>, run: &mut Sheet) {
     for (kind, idles) in kinds {
         for (i, (sensor, idle)) in context.sensors.iter().zip(idles).enumerate() {
             let Some(idle) = idle else { continue };
-            let budget = Budget { systematic: gain(idle.watts, i), statistical: idle.u, shared: 0.0 };
-            run.mean("baseline.power", Ok(Reading::new(idle.watts, sensor.how).budget(budget)));
+            let budget = Budget {
+                systematic: gain(idle.watts, i),
+                statistical: idle.u,
+                shared: 0.0,
+            };
+            run.mean(
+                "baseline.power",
+                Ok(Reading::new(idle.watts, sensor.how).budget(budget)),
+            );
             run.with("lem.baseline.kind", kind);
             run.with("hw.id", &sensor.id);
         }

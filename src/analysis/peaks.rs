@@ -29,11 +29,31 @@ const A100: &[(&[&str], f64)] = &[
 ];
 
 const ROWS: &[Row] = &[
-    Row { name: "h200", bytes: 4.8e12, tera: HOPPER },
-    Row { name: "h100 80gb hbm3", bytes: 3.35e12, tera: HOPPER },
-    Row { name: "h100 sxm", bytes: 3.35e12, tera: HOPPER },
-    Row { name: "a100-sxm4-80gb", bytes: 2.04e12, tera: A100 },
-    Row { name: "a100 80gb", bytes: 2.04e12, tera: A100 },
+    Row {
+        name: "h200",
+        bytes: 4.8e12,
+        tera: HOPPER,
+    },
+    Row {
+        name: "h100 80gb hbm3",
+        bytes: 3.35e12,
+        tera: HOPPER,
+    },
+    Row {
+        name: "h100 sxm",
+        bytes: 3.35e12,
+        tera: HOPPER,
+    },
+    Row {
+        name: "a100-sxm4-80gb",
+        bytes: 2.04e12,
+        tera: A100,
+    },
+    Row {
+        name: "a100 80gb",
+        bytes: 2.04e12,
+        tera: A100,
+    },
 ];
 
 /// The peak of a device by its driver's name, for a compute type as the engine names it.
@@ -41,8 +61,13 @@ pub fn find(device: &str, compute_type: &str) -> Option<Peak> {
     let device = device.to_ascii_lowercase();
     let compute = compute_type.to_ascii_lowercase();
     // PCIe versions are slower, and not in the table.
-    let row = ROWS.iter().find(|row| device.contains(row.name) && !device.contains("pcie"))?;
-    let tera = row.tera.iter().find(|(types, _)| types.contains(&compute.as_str()));
+    let row = ROWS
+        .iter()
+        .find(|row| device.contains(row.name) && !device.contains("pcie"))?;
+    let tera = row
+        .tera
+        .iter()
+        .find(|(types, _)| types.contains(&compute.as_str()));
     Some(Peak {
         flops: tera.map(|(_, tera)| tera * 1e12),
         bytes: row.bytes,

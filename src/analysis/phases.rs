@@ -26,7 +26,11 @@ impl PhaseWindows {
         }
         let named = |name: &str| {
             let spans = cycle.phases.iter().filter(|(n, _)| n == name);
-            union(spans.filter_map(|(_, window)| window.clip(&cycle.window)).collect())
+            union(
+                spans
+                    .filter_map(|(_, window)| window.clip(&cycle.window))
+                    .collect(),
+            )
         };
         let prefill = named("prefill");
         let decode = without(named("decode"), &prefill);
@@ -78,7 +82,11 @@ pub fn without(windows: Vec<Window>, holes: &[Window]) -> Vec<Window> {
     for window in windows {
         let first = holes.partition_point(|hole| hole.end_ns <= window.start_ns);
         let mut start_ns = window.start_ns;
-        for hole in holes.iter().skip(first).take_while(|h| h.start_ns < window.end_ns) {
+        for hole in holes
+            .iter()
+            .skip(first)
+            .take_while(|h| h.start_ns < window.end_ns)
+        {
             if hole.start_ns > start_ns {
                 left.push(Window::new(start_ns, hole.start_ns));
             }
@@ -93,7 +101,12 @@ pub fn without(windows: Vec<Window>, holes: &[Window]) -> Vec<Window> {
 
 /// Whether a sensor that gives a new value every `update_s` tells windows this long from
 /// what is around them. Averaging many does not help: the error is a bias, not noise.
-pub fn resolvable(windows: &[Window], update_s: f64, what: &str, sensor: &str) -> Result<(), String> {
+pub fn resolvable(
+    windows: &[Window],
+    update_s: f64,
+    what: &str,
+    sensor: &str,
+) -> Result<(), String> {
     let mean = seconds(windows) / windows.len().max(1) as f64;
     if windows.is_empty() || mean >= UPDATES_TO_RESOLVE * update_s {
         return Ok(());

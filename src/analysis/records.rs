@@ -20,17 +20,28 @@ pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
     let mut out = Vec::new();
     for cycle in &analysis.cycles {
         if cycle.complete {
-            sheet(&cycle.sheet, data, cycle.window.end_ns, Some(cycle.index), &mut out);
+            sheet(
+                &cycle.sheet,
+                data,
+                cycle.window.end_ns,
+                Some(cycle.index),
+                &mut out,
+            );
         }
     }
     let end = analysis.complete().map(|c| c.window.end_ns).max();
-    let end = end.or_else(|| data.last_at.map(|at| at.mono_ns)).unwrap_or(0);
+    let end = end
+        .or_else(|| data.last_at.map(|at| at.mono_ns))
+        .unwrap_or(0);
     sheet(&analysis.run, data, end, None, &mut out);
     out.push(info(data, end));
     out.extend(completed(data, end));
     out.push(Record::Table(cycles(analysis)));
     out.push(Record::Table(requests(data)));
-    let own = analysis.warnings.iter().filter(|w| CODES.contains(&w.code.as_str()));
+    let own = analysis
+        .warnings
+        .iter()
+        .filter(|w| CODES.contains(&w.code.as_str()));
     // A log that was analysed before has them already.
     let new = own.filter(|w| !data.warnings.contains(w));
     out.extend(new.cloned().map(Record::Warning));
@@ -39,7 +50,9 @@ pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
 
 fn sheet(sheet: &Sheet, data: &RunData, t_ns: u64, cycle: Option<u32>, out: &mut Vec<Record>) {
     let varies = |name: &str| {
-        data.started.as_ref().is_some_and(|s| s.varying.iter().any(|v| v == name))
+        data.started
+            .as_ref()
+            .is_some_and(|s| s.varying.iter().any(|v| v == name))
     };
     let mut seen = std::collections::BTreeSet::new();
     for entry in &sheet.entries {
@@ -108,7 +121,10 @@ fn info(data: &RunData, t_ns: u64) -> Record {
         ("lem.run.name", started.map(|s| s.name.as_str())),
         ("lem.backend", data.config_str("/backend")),
         ("gen_ai.request.model", data.config_str("/model_name")),
-        ("lem.precision", precision.or_else(|| data.config_str("/fp_precision"))),
+        (
+            "lem.precision",
+            precision.or_else(|| data.config_str("/fp_precision")),
+        ),
         ("lem.version", Some(version)),
     ];
     let attributes = facts
@@ -122,7 +138,12 @@ fn completed(data: &RunData, t_ns: u64) -> Option<Record> {
     let status: RunStatus = data.status?;
     let unix_ns = data.last_at?.unix_ns;
     let attributes = Attributes::from([("lem.status".into(), status.as_str().into())]);
-    Some(plain("run.completed", attributes, unix_ns as f64 / 1e9, t_ns))
+    Some(plain(
+        "run.completed",
+        attributes,
+        unix_ns as f64 / 1e9,
+        t_ns,
+    ))
 }
 
 /// Columns of the table of cycles: name with unit, and the catalogue id.
@@ -157,9 +178,17 @@ fn cycles(analysis: &Analysis) -> Table {
     let mut columns = vec!["cycle".to_owned(), "complete".into(), "how".into()];
     columns.extend(CYCLE_COLUMNS.iter().map(|(name, _)| (*name).to_owned()));
     let rows = analysis.cycles.iter().map(|cycle| {
-        let how = cycle.sheet.reading("energy.total").ok().map(|r| r.how.as_str());
+        let how = cycle
+            .sheet
+            .reading("energy.total")
+            .ok()
+            .map(|r| r.how.as_str());
         let mut row = vec![json!(cycle.index), json!(cycle.complete), json!(how)];
-        row.extend(CYCLE_COLUMNS.iter().map(|(_, id)| json!(cycle.sheet.value(id))));
+        row.extend(
+            CYCLE_COLUMNS
+                .iter()
+                .map(|(_, id)| json!(cycle.sheet.value(id))),
+        );
         row
     });
     Table {
@@ -184,8 +213,11 @@ fn requests(data: &RunData) -> Table {
     let zero = data.cycles.first().map_or(0, |c| c.window.start_ns);
     let of_cycle = |cycle: &CycleData| -> Vec<Vec<Value>> {
         let row = |r: &super::RequestData| {
-            let latency =
-                if answered(r) { RequestLatency::of(r) } else { RequestLatency::default() };
+            let latency = if answered(r) {
+                RequestLatency::of(r)
+            } else {
+                RequestLatency::default()
+            };
             vec![
                 json!(cycle.index),
                 json!(r.timeline.id),
@@ -198,12 +230,21 @@ fn requests(data: &RunData) -> Table {
                 json!(finish(r.timeline.finish)),
             ]
         };
-        cycle.requests.iter().take(MAX_REQUEST_ROWS).map(row).collect()
+        cycle
+            .requests
+            .iter()
+            .take(MAX_REQUEST_ROWS)
+            .map(row)
+            .collect()
     };
     Table {
         name: "requests".into(),
         columns: columns.map(str::to_owned).into(),
-        rows: data.complete_cycles().flat_map(of_cycle).take(MAX_REQUEST_ROWS).collect(),
+        rows: data
+            .complete_cycles()
+            .flat_map(of_cycle)
+            .take(MAX_REQUEST_ROWS)
+            .collect(),
     }
 }
 

@@ -27,9 +27,10 @@ impl SourceSamples {
         let mut new = 0;
         self.t_ns.extend(&batch.t_ns);
         for column in &batch.columns {
-            let known = self.columns.iter().position(|c| {
-                c.metric == column.metric && c.attributes == column.attributes
-            });
+            let known = self
+                .columns
+                .iter()
+                .position(|c| c.metric == column.metric && c.attributes == column.attributes);
             let index = known.unwrap_or_else(|| {
                 new += 1;
                 self.columns.push(ColumnSamples {

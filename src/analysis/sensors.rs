@@ -103,7 +103,10 @@ fn read(data: &RunData, source: &Source, sensor: &mut Sensor) {
             sensor.how = column.how;
         }
         if fell {
-            sensor.trouble = Some(format!("the energy counter of {} went backwards", source.id));
+            sensor.trouble = Some(format!(
+                "the energy counter of {} went backwards",
+                source.id
+            ));
         }
         sensor.counter = sensor.counter.take().or(curve);
     }
@@ -141,13 +144,26 @@ pub const fn word(component: Component) -> &'static str {
 /// measured and modelled joules are never added. A module's sensor covers the others and
 /// counts only where it is alone.
 pub fn boundary(sensors: &[Sensor]) -> Boundary {
-    let parts = [Component::Gpu, Component::Cpu, Component::Memory, Component::Module];
+    let parts = [
+        Component::Gpu,
+        Component::Cpu,
+        Component::Memory,
+        Component::Module,
+    ];
     let mut components = Vec::new();
     for component in parts {
         let all: Vec<usize> = (0..sensors.len())
-            .filter(|i| sensors.get(*i).is_some_and(|s| s.component == component && s.reads()))
+            .filter(|i| {
+                sensors
+                    .get(*i)
+                    .is_some_and(|s| s.component == component && s.reads())
+            })
             .collect();
-        let measured: Vec<usize> = all.iter().copied().filter(|i| !modelled(sensors, *i)).collect();
+        let measured: Vec<usize> = all
+            .iter()
+            .copied()
+            .filter(|i| !modelled(sensors, *i))
+            .collect();
         let chosen = if measured.is_empty() { all } else { measured };
         if !chosen.is_empty() {
             components.push((component, chosen));
@@ -170,7 +186,9 @@ pub fn boundary(sensors: &[Sensor]) -> Boundary {
         .iter()
         .filter(|(component, _)| !counted.iter().any(|(c, _)| c == component))
         .collect();
-    let mut told = if any_measured {
+    let mut told = if counted.is_empty() {
+        "no power source".into()
+    } else if any_measured {
         format!("measured: {}", names(&counted))
     } else {
         format!("modelled: {}", names(&counted))
@@ -179,7 +197,10 @@ pub fn boundary(sensors: &[Sensor]) -> Boundary {
         told = format!("{told} (not added: {})", names(&left));
     }
     Boundary {
-        total: counted.iter().flat_map(|(_, chosen)| chosen.clone()).collect(),
+        total: counted
+            .iter()
+            .flat_map(|(_, chosen)| chosen.clone())
+            .collect(),
         components,
         told,
     }

@@ -191,7 +191,11 @@ impl Sheet {
                 };
                 (num.value, den.value, Ok(reading))
             }
-            Ok(_) => (f64::NAN, f64::NAN, Err("what it is divided by is not above 0".into())),
+            Ok(_) => (
+                f64::NAN,
+                f64::NAN,
+                Err("what it is divided by is not above 0".into()),
+            ),
             Err(why) => (f64::NAN, f64::NAN, Err(why)),
         };
         self.push(id, Fold::Ratio, num, den, reading);
@@ -199,7 +203,13 @@ impl Sheet {
 
     /// A count that adds up over the cycles.
     pub fn count(&mut self, id: &'static str, value: f64) {
-        self.push(id, Fold::Sum, value, 1.0, Ok(Reading::new(value, How::Measured)));
+        self.push(
+            id,
+            Fold::Sum,
+            value,
+            1.0,
+            Ok(Reading::new(value, How::Measured)),
+        );
     }
 
     pub fn peak(&mut self, id: &'static str, reading: Obtained) {
@@ -215,7 +225,10 @@ impl Sheet {
     }
 
     fn push(&mut self, id: &'static str, fold: Fold, num: f64, den: f64, reading: Obtained) {
-        debug_assert!(catalogue::find(id).is_some(), "{id} is not in the catalogue");
+        debug_assert!(
+            catalogue::find(id).is_some(),
+            "{id} is not in the catalogue"
+        );
         self.entries.push(Entry {
             id,
             attributes: Attributes::new(),
@@ -227,8 +240,14 @@ impl Sheet {
     }
 
     pub fn distribution(&mut self, id: &'static str, values: Result<Vec<f64>, String>) {
-        debug_assert!(catalogue::find(id).is_some(), "{id} is not in the catalogue");
-        let cycle = values.as_ref().ok().map(|v| (v.iter().sum(), v.len() as f64));
+        debug_assert!(
+            catalogue::find(id).is_some(),
+            "{id} is not in the catalogue"
+        );
+        let cycle = values
+            .as_ref()
+            .ok()
+            .map(|v| (v.iter().sum(), v.len() as f64));
         self.distributions.push(Distribution {
             id,
             attributes: Attributes::new(),
@@ -260,10 +279,10 @@ impl Sheet {
     }
 
     pub fn histogram(&self, id: &str) -> Result<Histogram, String> {
-        self.distributions
-            .iter()
-            .find(|d| d.id == id)
-            .map_or_else(|| Err("it was not computed".into()), Distribution::histogram)
+        self.distributions.iter().find(|d| d.id == id).map_or_else(
+            || Err("it was not computed".into()),
+            Distribution::histogram,
+        )
     }
 }
 
@@ -287,7 +306,11 @@ pub fn fold(cycles: &[&Sheet]) -> Sheet {
         group.push(entry);
     }
     for key in order {
-        run.entries.extend(groups.get(&key).and_then(|group| fold_entries(group, cycles.len())));
+        run.entries.extend(
+            groups
+                .get(&key)
+                .and_then(|group| fold_entries(group, cycles.len())),
+        );
     }
     for sheet in cycles {
         for part in &sheet.distributions {
@@ -351,7 +374,11 @@ fn fold_budget(present: &[(&Entry, &Reading)], pairs: &Pairs, den: f64) -> Optio
         return None;
     }
     let linear = |part: fn(&Budget) -> f64| budgets.iter().map(|(b, w)| part(b) * w).sum::<f64>();
-    let foreseen = budgets.iter().map(|(b, w)| (b.statistical * w).powi(2)).sum::<f64>().sqrt();
+    let foreseen = budgets
+        .iter()
+        .map(|(b, w)| (b.statistical * w).powi(2))
+        .sum::<f64>()
+        .sqrt();
     let known = budgets.iter().all(|(b, _)| b.systematic.is_some());
     Some(Budget {
         systematic: known.then(|| linear(|b| b.systematic.unwrap_or(0.0))),

@@ -9,6 +9,8 @@ use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 pub const LEVEL: f64 = 0.95;
 /// From so many cycles on the bootstrap is better than Student's t.
 pub const BOOTSTRAP_FROM: usize = 15;
+/// With so many cycles the mean is normal enough for Student's t, and resampling them slow.
+pub const BOOTSTRAP_TO: usize = 200;
 const RESAMPLES: usize = 10_000;
 /// Fixed, so that a result rebuilt from its log is the same.
 const SEED: u64 = 0x6c65_6d00;
@@ -89,9 +91,9 @@ impl Pairs {
         Some(stddev(&residuals)? / (self.len() as f64).sqrt())
     }
 
-    /// The interval over cycles: Student's t under 15, BCa bootstrap from there on.
+    /// The interval over cycles: Student's t under 15 and above 200, BCa bootstrap between.
     pub fn interval(&self) -> Option<Interval> {
-        if self.len() >= BOOTSTRAP_FROM {
+        if (BOOTSTRAP_FROM..=BOOTSTRAP_TO).contains(&self.len()) {
             return self.bca();
         }
         let (value, se) = (self.value()?, self.standard_error()?);

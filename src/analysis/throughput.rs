@@ -29,11 +29,16 @@ impl Counts {
             if !answered(request) {
                 continue;
             }
-            let (input, output) = (request.timeline.input_tokens, request.timeline.output_tokens);
+            let (input, output) = (
+                request.timeline.input_tokens,
+                request.timeline.output_tokens,
+            );
             counts.answered += 1;
             counts.input_tokens = counts.input_tokens.saturating_add(input);
             counts.output_tokens = counts.output_tokens.saturating_add(output);
-            counts.decode_tokens = counts.decode_tokens.saturating_add(output.saturating_sub(1));
+            counts.decode_tokens = counts
+                .decode_tokens
+                .saturating_add(output.saturating_sub(1));
         }
         if !cycle.complete {
             counts.failed = cycle.requests.len() as u64 - counts.answered;
@@ -63,7 +68,10 @@ pub fn put(
     sheet.with("lem.status", "missed");
 
     let phase = |seconds: fn(&PhaseWindows) -> f64| -> Obtained {
-        windows.as_ref().map(|w| time(seconds(w))).map_err(Clone::clone)
+        windows
+            .as_ref()
+            .map(|w| time(seconds(w)))
+            .map_err(Clone::clone)
     };
     let prefill = phase(|w| phases::seconds(&w.prefill));
     let decode = phase(|w| phases::seconds(&w.decode));
@@ -74,9 +82,21 @@ pub fn put(
         Err("the cycle was cut off".into())
     };
     let tokens = |count: u64| Ok(Reading::new(count as f64, How::Measured));
-    sheet.per("throughput.prefill", tokens(counts.input_tokens), prefill.clone());
-    sheet.per("throughput.decode", tokens(counts.decode_tokens), decode.clone());
-    sheet.per("throughput.total", tokens(counts.output_tokens), whole.clone());
+    sheet.per(
+        "throughput.prefill",
+        tokens(counts.input_tokens),
+        prefill.clone(),
+    );
+    sheet.per(
+        "throughput.decode",
+        tokens(counts.decode_tokens),
+        decode.clone(),
+    );
+    sheet.per(
+        "throughput.total",
+        tokens(counts.output_tokens),
+        whole.clone(),
+    );
     sheet.per("throughput.requests", tokens(counts.answered), whole);
     sheet.mean("time.prefill", prefill);
     sheet.mean("time.decode", decode);
@@ -93,14 +113,32 @@ pub fn put_efficiency(cycle: &CycleData, counts: &Counts, sheet: &mut Sheet) {
     };
     let prefill = sheet.reading("energy.prefill");
     let (input, output) = (counts.input_tokens as f64, counts.output_tokens as f64);
-    sheet.ratio("energy.per_output_token", whole.clone(), output, "there is no output token");
-    sheet.ratio("energy.per_input_token", prefill, input, "there is no input token");
+    sheet.ratio(
+        "energy.per_output_token",
+        whole.clone(),
+        output,
+        "there is no output token",
+    );
+    sheet.ratio(
+        "energy.per_input_token",
+        prefill,
+        input,
+        "there is no input token",
+    );
     let answered = counts.answered as f64;
-    sheet.ratio("energy.per_request", whole.clone(), answered, "no request was answered");
+    sheet.ratio(
+        "energy.per_request",
+        whole.clone(),
+        answered,
+        "no request was answered",
+    );
     let tokens = Ok(Reading::new(output, How::Measured));
     sheet.per("efficiency.tokens_per_joule", tokens, whole);
     let expanded = total.and_then(|total| {
-        let u = total.budget.and_then(|b| b.expanded()).ok_or("the total has no uncertainty")?;
+        let u = total
+            .budget
+            .and_then(|b| b.expanded())
+            .ok_or("the total has no uncertainty")?;
         Ok(Reading::new(u.expanded, total.how).method("U = 2u of the total"))
     });
     sheet.mean("energy.uncertainty", expanded);

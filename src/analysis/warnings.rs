@@ -71,7 +71,11 @@ pub fn of(
     for cycle in analysis.cycles.iter().filter(|c| !c.complete) {
         tell(
             "cycles.partial",
-            format!("Cycle {} was cut off after {:.1} s and is not counted", cycle.index, cycle.seconds()),
+            format!(
+                "Cycle {} was cut off after {:.1} s and is not counted",
+                cycle.index,
+                cycle.seconds()
+            ),
             "Run it again for all cycles",
         );
     }
@@ -110,26 +114,41 @@ pub fn of(
 type Tell<'a> = dyn FnMut(&'static str, String, &str) + 'a;
 
 fn energy(sensors: &[Sensor], complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
-    let totals: Vec<_> = complete.iter().map(|c| c.sheet.reading("energy.total")).collect();
+    let totals: Vec<_> = complete
+        .iter()
+        .map(|c| c.sheet.reading("energy.total"))
+        .collect();
     if let Some(Err(why)) = totals.iter().find(|total| total.is_err()) {
         let all = totals.iter().all(Result::is_err);
-        let where_ = if all { "No cycle has" } else { "Not every cycle has" };
+        let where_ = if all {
+            "No cycle has"
+        } else {
+            "Not every cycle has"
+        };
         tell(
             "energy.none",
             format!("{where_} an energy: {why}"),
             "lem env says which sensors this machine has and how to allow reading them",
         );
     }
-    if totals.iter().flatten().any(|total| total.how == How::Modelled) {
+    if totals
+        .iter()
+        .flatten()
+        .any(|total| total.how == How::Modelled)
+    {
         tell(
             "energy.modelled",
-            "The energy is modelled from the load, not measured: no power sensor can be read here".into(),
+            "The energy is modelled from the load, not measured: no power sensor can be read here"
+                .into(),
             "Use it to compare runs on one machine only; lem env says how to allow reading a sensor",
         );
     }
     for (what, id) in [("prefill", "energy.prefill"), ("decode", "energy.decode")] {
         let whys = complete.iter().filter_map(|c| c.sheet.reading(id).err());
-        if let Some(why) = whys.into_iter().find(|why| why.starts_with("not resolvable")) {
+        if let Some(why) = whys
+            .into_iter()
+            .find(|why| why.starts_with("not resolvable"))
+        {
             tell(
                 "energy.not_resolvable",
                 format!("The {what} energy is {why}"),
@@ -182,7 +201,10 @@ fn idle(sensors: &[Sensor], baselines: &Baselines, tell: &mut Tell<'_>) {
             }
         }
     }
-    for (sensor, pair) in sensors.iter().zip(baselines.loaded.iter().zip(&baselines.after)) {
+    for (sensor, pair) in sensors
+        .iter()
+        .zip(baselines.loaded.iter().zip(&baselines.after))
+    {
         let (Some(before), Some(after)) = pair else {
             continue;
         };
@@ -200,7 +222,9 @@ fn idle(sensors: &[Sensor], baselines: &Baselines, tell: &mut Tell<'_>) {
 }
 
 fn requests(data: &RunData, complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
-    let failed: u64 = complete.iter().map(|c| c.counts.failed).sum();
+    let failed = complete
+        .iter()
+        .fold(0u64, |n, c| n.saturating_add(c.counts.failed));
     if failed > 0 {
         let error = data
             .complete_cycles()
@@ -215,7 +239,9 @@ fn requests(data: &RunData, complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
             "Their tokens are not counted, but their energy is: mend the cause and measure again",
         );
     }
-    let asked = data.config("/max_output_tokens").and_then(serde_json::Value::as_u64);
+    let asked = data
+        .config("/max_output_tokens")
+        .and_then(serde_json::Value::as_u64);
     let Some(asked) = asked.filter(|_| data.config("/prompts/output_tokens").is_none()) else {
         return;
     };
@@ -249,7 +275,10 @@ fn sampling(complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
     if missed > MISSED * (ok + missed) {
         tell(
             "sampling.missed",
-            format!("{missed:.0} of {:.0} samples came late or not at all", ok + missed),
+            format!(
+                "{missed:.0} of {:.0} samples came late or not at all",
+                ok + missed
+            ),
             "Raise measurement.interval_ms, or leave a processor core free",
         );
     }
@@ -259,7 +288,10 @@ fn sampling(complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
         if gap > 2.0 && share > 0.1 {
             tell(
                 "sampling.gap",
-                format!("Cycle {} has a gap of {gap:.1} s without a sample", cycle.index),
+                format!(
+                    "Cycle {} has a gap of {gap:.1} s without a sample",
+                    cycle.index
+                ),
                 "Its energy is interpolated there: look for what held the sampler up",
             );
         }
@@ -268,11 +300,18 @@ fn sampling(complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
 
 fn clock(data: &RunData, tell: &mut Tell<'_>) {
     let offset = |(mono, unix): &(u64, i64)| i128::from(*unix) - i128::from(*mono);
-    let step = data.clock.windows(2).map(|p| offset(&p[1]) - offset(&p[0])).max_by_key(|d| d.abs());
+    let step = data
+        .clock
+        .windows(2)
+        .map(|p| offset(&p[1]) - offset(&p[0]))
+        .max_by_key(|d| d.abs());
     if let Some(step) = step.filter(|step| step.abs() > STEP_NS) {
         tell(
             "clock.stepped",
-            format!("The wall clock was set by {:.3} s during the run", step as f64 / 1e9),
+            format!(
+                "The wall clock was set by {:.3} s during the run",
+                step as f64 / 1e9
+            ),
             "Durations are not affected; times of day before and after do not compare",
         );
     }

@@ -13,7 +13,12 @@ use crate::analysis::{Analysis, CycleAnalysis, RunData, Sheet};
 
 /// Puts the result together. `exports` is what delivery says of each sink. A run whose log
 /// does not say how it ended, and whose status was not set, was killed.
-pub fn build(data: &RunData, analysis: &Analysis, exports: Vec<Value>, run_dir: &Path) -> RunResult {
+pub fn build(
+    data: &RunData,
+    analysis: &Analysis,
+    exports: Vec<Value>,
+    run_dir: &Path,
+) -> RunResult {
     let started = data.started.as_deref();
     let mut intervals = BTreeMap::new();
     let mut numbers = numbers(&analysis.run);
@@ -21,13 +26,17 @@ pub fn build(data: &RunData, analysis: &Analysis, exports: Vec<Value>, run_dir: 
     let counted = analysis.complete().count();
     if counted == 0 {
         numbers.duration_s = None;
-        numbers.absent.insert("duration_s".into(), "no cycle was finished".into());
+        numbers
+            .absent
+            .insert("duration_s".into(), "no cycle was finished".into());
     }
     let baseline = |kind: &str| {
         let entries = &analysis.run.entries;
         let found = entries.iter().find(|e| {
             e.id == "baseline.power"
-                && e.attributes.get("lem.baseline.kind").is_some_and(|k| k == kind)
+                && e.attributes
+                    .get("lem.baseline.kind")
+                    .is_some_and(|k| k == kind)
         });
         found.map_or_else(
             || Quantity::absent("no idle baseline was measured"),
@@ -56,10 +65,13 @@ pub fn build(data: &RunData, analysis: &Analysis, exports: Vec<Value>, run_dir: 
         config: started.map_or(Value::Null, |s| s.config.clone()),
         provenance: started.map(|s| s.provenance.clone()).unwrap_or_default(),
         environment: started.map_or(Value::Null, |s| s.environment.clone()),
-        thermal: data.thermal.as_ref().map(|t| json!({"columns": t.columns, "rows": t.rows})),
+        thermal: data
+            .thermal
+            .as_ref()
+            .map(|t| json!({"columns": t.columns, "rows": t.rows})),
         num_cycles: u32::try_from(counted).unwrap_or(u32::MAX),
         numbers,
-        baseline_power_w: baseline("loaded"),
+        baseline_power_w: subtracted(analysis).unwrap_or_else(|| baseline("loaded")),
         baseline: Baseline {
             bare_w: baseline("bare"),
             loaded_w: baseline("loaded"),
@@ -76,6 +88,16 @@ pub fn build(data: &RunData, analysis: &Analysis, exports: Vec<Value>, run_dir: 
         warnings: analysis.warnings.iter().map(WarningText::from).collect(),
         exports,
     }
+}
+
+/// The idle power that was subtracted, so that total − corrected = it × mean duration.
+fn subtracted(analysis: &Analysis) -> Option<Quantity> {
+    let idle = analysis.run.reading("baseline.energy").ok()?;
+    let seconds = analysis.run.value("run.duration")? / analysis.run.value("run.cycles")?;
+    let mut power = idle.scaled(1.0 / seconds);
+    power.interval = None;
+    let power = power.method("loaded-idle power, on a line from before the cycles to after them");
+    Some(crate::analysis::as_quantity(&Ok(power)))
 }
 
 fn rfc3339(unix_ns: i64) -> Option<String> {
@@ -135,7 +157,11 @@ fn collect_intervals(sheet: &Sheet, into: &mut BTreeMap<String, Interval>) {
         into.extend(interval.map(|i| ((*path).to_owned(), scaled(i, *factor))));
     }
     for (path, id) in LATENCIES {
-        let interval = sheet.distributions.iter().find(|d| d.id == *id).and_then(|d| d.interval());
+        let interval = sheet
+            .distributions
+            .iter()
+            .find(|d| d.id == *id)
+            .and_then(|d| d.interval());
         into.extend(interval.map(|i| (format!("{path}.mean"), scaled(i, 1e3))));
     }
 }
@@ -182,10 +208,13 @@ fn numbers(sheet: &Sheet) -> Numbers {
     let count = |id: &str| bytes(sheet.value(id)).unwrap_or(0);
     let samples = |status: &str| {
         let of = |e: &&crate::analysis::Entry| {
-            e.id == "sampling.samples" && e.attributes.get("lem.status").is_some_and(|s| s == status)
+            e.id == "sampling.samples"
+                && e.attributes.get("lem.status").is_some_and(|s| s == status)
         };
         let entry = sheet.entries.iter().find(of);
-        entry.and_then(|e| e.reading.as_ref().ok()).map_or(0, |r| r.value as u64)
+        entry
+            .and_then(|e| e.reading.as_ref().ok())
+            .map_or(0, |r| r.value as u64)
     };
     let q = |id: &str| sheet.quantity(id);
     Numbers {
@@ -266,7 +295,10 @@ fn numbers(sheet: &Sheet) -> Numbers {
 
 fn cost_total(sheet: &Sheet) -> Quantity {
     let total = sheet.entries.iter().find(|e| {
-        e.id == "cost.total" && e.attributes.get("lem.cost.kind").is_some_and(|k| k == "total")
+        e.id == "cost.total"
+            && e.attributes
+                .get("lem.cost.kind")
+                .is_some_and(|k| k == "total")
     });
     total.map_or_else(
         || Quantity::absent("no cycle was finished"),

@@ -16,3 +16,19 @@ mod tests;
 
 pub use build::build;
 pub use v3::*;
+
+/// That a result is what its schema says, and holds no number that JSON has not.
+#[cfg(test)]
+pub(crate) fn assert_valid(result: &RunResult) {
+    use std::sync::LazyLock;
+    static VALIDATOR: LazyLock<jsonschema::Validator> = LazyLock::new(|| {
+        let schema = serde_json::from_str(&schema_json()).unwrap_or_default();
+        jsonschema::validator_for(&schema).unwrap_or_else(|e| panic!("the schema: {e}"))
+    });
+    let json = serde_json::to_value(result).unwrap_or_default();
+    let errors: Vec<String> = VALIDATOR
+        .iter_errors(&json)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}

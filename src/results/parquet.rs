@@ -171,7 +171,10 @@ impl Rows {
         self.phase.push(phase);
     }
 
-    fn write<W: Write + Send>(self, writer: &mut SerializedFileWriter<W>) -> Result<(), ParquetError> {
+    fn write<W: Write + Send>(
+        self,
+        writer: &mut SerializedFileWriter<W>,
+    ) -> Result<(), ParquetError> {
         let mut group = writer.next_row_group()?;
         required::<ByteArrayType, _>(&mut group, &self.source)?;
         required::<ByteArrayType, _>(&mut group, &self.metric)?;

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use lem_record::{Interval, Quantity};
 
 use super::v3::{CycleResult, Distribution, Numbers, RunResult};
@@ -20,19 +20,25 @@ pub fn render(result: &RunResult) -> String {
     head(result, &mut out);
     if !result.cycles.is_empty() {
         cycles(result, &mut out);
+    }
+    // Without a finished cycle all below is absent for one reason, which a warning tells.
+    if result.num_cycles > 0 {
         speed(result, &mut out);
         latency(&result.numbers, &mut out);
+        energy(result, &mut out);
+        other(result, &mut out);
     }
-    energy(result, &mut out);
-    other(result, &mut out);
     warnings(result, &mut out);
+    exports(result, &mut out);
     out
 }
 
 fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::UTF8_HORIZONTAL_ONLY)
+        .load_preset(presets::NOTHING)
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_style(TableComponent::MiddleHeaderIntersections, '─')
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH)
         .force_no_tty()
@@ -57,11 +63,24 @@ fn put(out: &mut String, title: &str, table: &Table) {
 }
 
 fn head(result: &RunResult, out: &mut String) {
-    let _ = writeln!(out, "{} ({}), {}", result.name, result.run_id, result.status.as_str());
+    let _ = writeln!(
+        out,
+        "{} ({}), {}",
+        result.name,
+        result.run_id,
+        result.status.as_str()
+    );
     let model = result.model_name.as_deref().unwrap_or("no model");
     let engine = result.model.as_ref().map(|m| {
-        let weights = m.weight_type.as_deref().unwrap_or("weights of unknown type");
-        format!(", {weights}, {} on {}", m.engine_version_told(), m.device)
+        let weights = m
+            .weight_type
+            .as_deref()
+            .unwrap_or("weights of unknown type");
+        // `candle 0.11.0` needs no second «candle».
+        let named = m.engine_version.starts_with(&m.engine);
+        let name = if named { "" } else { m.engine.as_str() };
+        let engine = format!("{name} {}", m.engine_version);
+        format!(", {weights}, {} on {}", engine.trim(), m.device)
     });
     let _ = writeln!(out, "{model}{}", engine.unwrap_or_default());
     if let Some(reason) = &result.status_reason {
@@ -69,30 +88,30 @@ fn head(result: &RunResult, out: &mut String) {
     }
 }
 
-trait Told {
-    fn engine_version_told(&self) -> String;
-}
-
-impl Told for crate::engine::ModelDescription {
-    fn engine_version_told(&self) -> String {
-        if self.engine_version.starts_with(&self.engine) {
-            self.engine_version.clone()
-        } else {
-            format!("{} {}", self.engine, self.engine_version)
-        }
-    }
-}
-
 fn cycles(result: &RunResult, out: &mut String) {
     let mut table = table(&[
-        "cycle", "time", "prefill", "decode", "tok/s in", "tok/s out", "TTFT", "TPOT", "energy", "J/token",
+        "cycle",
+        "time s",
+        "prefill ms",
+        "decode ms",
+        "in tok/s",
+        "out tok/s",
+        "TTFT ms",
+        "TPOT ms",
+        "J",
+        "J/token",
     ]);
     for cycle in result.cycles.iter().take(MAX_CYCLES) {
         table.add_row(cycle_row(cycle));
     }
     right(&mut table, &[]);
     put(out, "Cycles", &table);
-    if let Some(more) = result.cycles.len().checked_sub(MAX_CYCLES).filter(|n| *n > 0) {
+    if let Some(more) = result
+        .cycles
+        .len()
+        .checked_sub(MAX_CYCLES)
+        .filter(|n| *n > 0)
+    {
         let _ = writeln!(out, "… and {more} more in result.json");
     }
 }
@@ -106,28 +125,38 @@ fn cycle_row(cycle: &CycleResult) -> Vec<String> {
     };
     vec![
         name,
-        unit(n.duration_s, "s"),
-        unit(n.prefill_time_ms, "ms"),
-        unit(n.decode_time_ms, "ms"),
+        plain(n.duration_s),
+        plain(n.prefill_time_ms),
+        plain(n.decode_time_ms),
         plain(n.prefill_tokens_per_sec),
         plain(n.decode_tokens_per_sec),
-        unit(n.latency.ttft_ms.mean, "ms"),
-        unit(n.latency.tpot_ms.mean, "ms"),
-        unit(n.total_energy_j.value, "J"),
+        plain(n.latency.ttft_ms.mean),
+        plain(n.latency.tpot_ms.mean),
+        plain(n.total_energy_j.value),
         plain(n.energy_per_output_token_j.value),
     ]
 }
 
 fn speed(result: &RunResult, out: &mut String) {
     let n = &result.numbers;
-    let mut table = table(&["", "mean", "95 % interval", ""]);
-    let absent = |path: &str| n.absent.get(path).cloned().unwrap_or_default();
+    let mut table = table(&["", "mean", "95 % interval"]);
+    let mut absent = Absent::default();
     for (title, path, value, of) in [
         ("Prefill time", "prefill_time_ms", n.prefill_time_ms, "ms"),
         ("Decode time", "decode_time_ms", n.decode_time_ms, "ms"),
         ("Other time", "other_time_ms", n.other_time_ms, "ms"),
-        ("Prefill", "prefill_tokens_per_sec", n.prefill_tokens_per_sec, "tokens/s"),
-        ("Decode", "decode_tokens_per_sec", n.decode_tokens_per_sec, "tokens/s"),
+        (
+            "Prefill",
+            "prefill_tokens_per_sec",
+            n.prefill_tokens_per_sec,
+            "tokens/s",
+        ),
+        (
+            "Decode",
+            "decode_tokens_per_sec",
+            n.decode_tokens_per_sec,
+            "tokens/s",
+        ),
         (
             "Output, all in all",
             "throughput.total_tokens_per_sec",
@@ -136,17 +165,28 @@ fn speed(result: &RunResult, out: &mut String) {
         ),
     ] {
         let interval = result.intervals.get(path);
-        table.add_row([title.to_owned(), unit(value, of), range(interval, 1.0), absent(path)]);
+        absent.note(title, n.absent.get(path));
+        table.add_row([title.to_owned(), unit(value, of), range(interval)]);
     }
-    right(&mut table, &[0, 3]);
-    put(out, &format!("Time in a cycle and speed ({} cycles)", result.num_cycles), &table);
+    right(&mut table, &[0]);
+    put(
+        out,
+        &format!("Time in a cycle and speed ({} cycles)", result.num_cycles),
+        &table,
+    );
+    absent.put(out);
 }
 
 fn latency(n: &Numbers, out: &mut String) {
-    let mut table = table(&["", "mean", "p50", "p90", "p99", "n", ""]);
+    let mut table = table(&["", "mean", "p50", "p90", "p99", "n"]);
+    let mut absent = Absent::default();
     let mut row = |title: &str, path: &str, d: &Distribution| {
-        let why = n.absent.get(path).cloned().unwrap_or_default();
-        let count = if d.count == 0 { "–".into() } else { d.count.to_string() };
+        absent.note(title, n.absent.get(path));
+        let count = if d.count == 0 {
+            "–".into()
+        } else {
+            d.count.to_string()
+        };
         table.add_row([
             title.to_owned(),
             unit(d.mean, "ms"),
@@ -154,20 +194,21 @@ fn latency(n: &Numbers, out: &mut String) {
             unit(d.p90, "ms"),
             unit(d.p99, "ms"),
             count,
-            why,
         ]);
     };
     row("TTFT", "latency.ttft_ms", &n.latency.ttft_ms);
     row("ITL", "latency.itl_ms", &n.latency.itl_ms);
     row("TPOT", "latency.tpot_ms", &n.latency.tpot_ms);
     row("E2E", "latency.e2e_ms", &n.latency.e2e_ms);
-    right(&mut table, &[0, 6]);
+    right(&mut table, &[0]);
     put(out, "Latency of requests", &table);
+    absent.put(out);
 }
 
 fn energy(result: &RunResult, out: &mut String) {
     let n = &result.numbers;
-    let mut table = table(&["", "value", "± U (k=2)", "95 % interval", "how", ""]);
+    let mut table = table(&["", "value", "± U (k=2)", "95 % interval", "how"]);
+    let mut absent = Absent::default();
     let rows: [(&str, &Quantity, &str); 14] = [
         ("Total", &n.total_energy_j, "J"),
         ("  GPU", &n.energy_components.gpu, "J"),
@@ -185,37 +226,80 @@ fn energy(result: &RunResult, out: &mut String) {
         ("Cost", &n.cost.total_usd, "USD"),
     ];
     for (title, quantity, of) in rows {
+        if quantity.value.is_none() {
+            absent.note(title.trim(), quantity.reason.as_ref());
+        }
         table.add_row(quantity_row(title, quantity, of));
     }
-    right(&mut table, &[0, 4, 5]);
-    let title = format!("Energy of a cycle ({})", result.producer.energy_boundary);
-    put(out, title.trim_end_matches(" ()"), &table);
+    right(&mut table, &[0, 4]);
+    put(
+        out,
+        &format!("Energy of a cycle; {}", result.producer.energy_boundary),
+        &table,
+    );
+    absent.put(out);
 }
 
-fn quantity_row(title: &str, q: &Quantity, of: &str) -> [String; 6] {
-    let u = q.uncertainty.map_or_else(String::new, |u| figure(u.expanded));
+/// Why numbers of a table are not there, each reason once.
+#[derive(Default)]
+struct Absent(Vec<(String, Vec<String>)>);
+
+impl Absent {
+    fn note(&mut self, title: &str, reason: Option<&String>) {
+        let Some(reason) = reason else { return };
+        match self.0.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, titles)) => titles.push(title.to_owned()),
+            None => self.0.push((reason.clone(), vec![title.to_owned()])),
+        }
+    }
+
+    fn put(self, out: &mut String) {
+        for (reason, titles) in self.0 {
+            wrapped(
+                out,
+                &format!("{}: {reason}", titles.join(", ")),
+                " – ",
+                "   ",
+            );
+        }
+    }
+}
+
+fn quantity_row(title: &str, q: &Quantity, of: &str) -> [String; 5] {
+    let u = q
+        .uncertainty
+        .map_or_else(String::new, |u| figure(u.expanded));
     let how = q.how.map_or("absent", |how| how.as_str());
-    let note = if q.value.is_none() { q.reason.clone() } else { None };
     [
         title.to_owned(),
         unit(q.value, of),
         u,
-        range(q.interval.as_ref(), 1.0),
+        range(q.interval.as_ref()),
         how.to_owned(),
-        note.unwrap_or_default(),
     ]
 }
 
 fn other(result: &RunResult, out: &mut String) {
     let n = &result.numbers;
     let mut table = table(&["", "value", ""]);
-    let say = |q: &Quantity| q.reason.clone().or_else(|| q.method.clone()).unwrap_or_default();
+    let say = |q: &Quantity| {
+        q.reason
+            .clone()
+            .or_else(|| q.method.clone())
+            .unwrap_or_default()
+    };
     let flops = &n.flops;
     let labelled = |q: &Quantity| {
-        let how = q.how.map_or_else(String::new, |how| format!("{}: ", how.as_str()));
+        let how = q
+            .how
+            .map_or_else(String::new, |how| format!("{}: ", how.as_str()));
         format!("{how}{}", say(q))
     };
-    table.add_row(["FLOPs of a cycle".into(), si(flops.estimated.value, "FLOP"), labelled(&flops.estimated)]);
+    table.add_row([
+        "FLOPs of a cycle".into(),
+        si(flops.estimated.value, "FLOP"),
+        labelled(&flops.estimated),
+    ]);
     table.add_row(["MFU".into(), percent(flops.mfu.value), say(&flops.mfu)]);
     table.add_row(["MBU".into(), percent(flops.mbu.value), say(&flops.mbu)]);
     let absent = |path: &str| n.absent.get(path).cloned().unwrap_or_default();
@@ -236,7 +320,11 @@ fn other(result: &RunResult, out: &mut String) {
     } else {
         String::new()
     };
-    table.add_row(["Tokens".into(), tokens, format!("{} requests{failed}", n.requests.answered)]);
+    table.add_row([
+        "Tokens".into(),
+        tokens,
+        format!("{} requests{failed}", n.requests.answered),
+    ]);
     right(&mut table, &[0, 2]);
     put(out, "Compute and memory", &table);
 }
@@ -247,8 +335,54 @@ fn warnings(result: &RunResult, out: &mut String) {
     }
     let _ = write!(out, "\nWarnings\n");
     for warning in &result.warnings {
-        wrapped(out, &format!("{}.", warning.message.trim_end_matches('.')), "  ! ", "    ");
-        wrapped(out, &format!("{}.", warning.remedy.trim_end_matches('.')), "    → ", "      ");
+        wrapped(
+            out,
+            &format!("{}.", warning.message.trim_end_matches('.')),
+            "  ! ",
+            "    ",
+        );
+        wrapped(
+            out,
+            &format!("{}.", warning.remedy.trim_end_matches('.')),
+            "    → ",
+            "      ",
+        );
+    }
+}
+
+/// Where the run is, and what each sink received.
+fn exports(result: &RunResult, out: &mut String) {
+    let _ = write!(out, "\nRun folder: {}\n", result.run_dir);
+    for export in &result.exports {
+        let text = |name: &str| export.get(name).and_then(serde_json::Value::as_str);
+        let Some(sink) = text("sink") else { continue };
+        let state = text("state").unwrap_or("unknown").replace('_', " ");
+        let count = |name: &str| {
+            export
+                .get(name)
+                .and_then(serde_json::Value::as_u64)
+                .unwrap_or(0)
+        };
+        let mut line = format!("{sink}: {state}");
+        for (name, what) in [
+            ("accepted", "accepted"),
+            ("rejected", "rejected"),
+            ("owed", "records owed"),
+        ] {
+            if count(name) > 0 {
+                let _ = write!(line, ", {} {what}", count(name));
+            }
+        }
+        let look_at = export
+            .pointer("/receipt/look_at")
+            .and_then(serde_json::Value::as_str);
+        if let Some(place) = look_at.or(text("destination")) {
+            let _ = write!(line, ", see {place}");
+        }
+        wrapped(out, &line, "", "    ");
+        for more in [text("reason"), text("remedy")].into_iter().flatten() {
+            wrapped(out, more, "    → ", "      ");
+        }
     }
 }
 
@@ -272,6 +406,8 @@ fn wrapped(out: &mut String, text: &str, first: &str, then: &str) {
 
 /// Four significant figures, without an exponent where a person would not write one.
 fn figure(value: f64) -> String {
+    // Rounded first: 9.9999 is 10.00 and not 10.000.
+    let value: f64 = format!("{value:.3e}").parse().unwrap_or(value);
     if value == 0.0 {
         return "0".into();
     }
@@ -291,9 +427,9 @@ fn unit(value: Option<f64>, of: &str) -> String {
     value.map_or_else(|| "–".into(), |v| format!("{} {of}", figure(v)))
 }
 
-fn range(interval: Option<&Interval>, factor: f64) -> String {
+fn range(interval: Option<&Interval>) -> String {
     interval.map_or_else(String::new, |i| {
-        format!("{} … {}", figure(i.low * factor), figure(i.high * factor))
+        format!("{} … {}", figure(i.low), figure(i.high))
     })
 }
 

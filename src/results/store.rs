@@ -40,7 +40,8 @@ pub enum StoreError {
     Log(#[from] LogError),
 }
 
-const REBUILD: &str = "Run lem results rebuild on the run's folder to make it anew from records.jsonl";
+const REBUILD: &str =
+    "Run lem results rebuild on the run's folder to make it anew from records.jsonl";
 
 /// Writes `result.json`; a crash leaves the old one or the new one.
 pub fn write(run_dir: &Path, result: &RunResult) -> Result<PathBuf, StoreError> {
@@ -77,7 +78,9 @@ pub fn read(run_dir: &Path) -> Result<RunResult, StoreError> {
     };
     let bytes = fs::metadata(&path).map_err(refused)?.len();
     if bytes > MAX_BYTES {
-        return Err(refused(io::Error::other(format!("it has {bytes} bytes, more than any result"))));
+        return Err(refused(io::Error::other(format!(
+            "it has {bytes} bytes, more than any result"
+        ))));
     }
     let text = fs::read(&path).map_err(refused)?;
     serde_json::from_slice(&text).map_err(|source| StoreError::Format { path, source })

@@ -23,12 +23,15 @@ pub const SCHEMA_VERSION: &str = "3.0.0";
 pub struct RunResult {
     /// Version of this format: `3.0.0`.
     pub schema_version: String,
+    /// Who wrote this file, with which formulas.
     pub producer: Producer,
+    /// Of the run, and of its folder.
     pub run_id: String,
     /// The run's folder, as it was when this was written.
     pub run_dir: String,
     /// What a person calls this run.
     pub name: String,
+    /// How it ended; a run whose log does not say was killed.
     pub status: RunStatus,
     /// Why it did not finish, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,16 +62,19 @@ pub struct RunResult {
     #[serde(flatten)]
     pub numbers: Numbers,
     /// Idle power that was subtracted for the corrected energies, watts: with the model
-    /// loaded, before the cycles.
+    /// loaded, on a line from before the cycles to after them where both were observed.
     pub baseline_power_w: Quantity,
+    /// Idle power and what follows from it.
     pub baseline: Baseline,
+    /// The sampled series, thinned.
     pub time_series: TimeSeries,
+    /// Quality of the output.
     pub quality: Quality,
     /// One by one, also those that were cut off.
     pub cycles: Vec<CycleResult>,
     /// 95 % confidence intervals over the cycles of the plain numbers above, by their path
     /// (`prefill_time_ms`, `latency.ttft_ms.mean`). Student's t under 15 cycles, BCa
-    /// bootstrap from there on. Empty where there is a single cycle.
+    /// bootstrap from there to 200. Empty where there is a single cycle.
     #[schemars(with = "BTreeMap<String, Interval>")]
     pub intervals: BTreeMap<String, Interval>,
     /// What a reader must know, each with a remedy.
@@ -82,6 +88,7 @@ pub struct RunResult {
 pub struct Producer {
     /// `lem`.
     pub name: String,
+    /// Of lem.
     pub version: String,
     /// Version of the formulas.
     pub analysis: u32,
@@ -94,7 +101,9 @@ pub struct Producer {
 pub struct WarningText {
     /// Stable, for scripts: `baseline.unstable`.
     pub code: String,
+    /// What is the matter.
     pub message: String,
+    /// What to do about it.
     pub remedy: String,
 }
 
@@ -162,17 +171,29 @@ pub struct Numbers {
     pub energy_per_request_j: Quantity,
     /// Energy times duration of a cycle, joule-seconds.
     pub energy_delay_product_js: Quantity,
+    /// Gross energy of a cycle by component.
     pub energy_components: EnergyComponents,
+    /// Power, watts.
     pub power: Power,
+    /// Latencies of requests, milliseconds.
     pub latency: Latency,
+    /// Tokens of answered requests.
     pub tokens: Tokens,
+    /// How many requests were answered and failed.
     pub requests: Requests,
+    /// Work over time.
     pub throughput: Throughput,
+    /// Work over energy.
     pub efficiency: Efficiency,
+    /// Floating-point operations of a cycle.
     pub flops: Flops,
+    /// Carbon of a cycle.
     pub carbon: Carbon,
+    /// Cost of a cycle.
     pub cost: Cost,
+    /// Highest use of memory.
     pub memory: Memory,
+    /// How well the sensors were read.
     pub sampling: Sampling,
     /// Why a plain number is `null`, by its path.
     pub absent: BTreeMap<String, String>,
@@ -182,14 +203,18 @@ pub struct Numbers {
 /// its `method`: measured and modelled ones are never added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EnergyComponents {
+    /// All GPUs, joules.
     pub gpu: Quantity,
+    /// All processors, joules.
     pub cpu: Quantity,
+    /// Main memory, joules.
     pub memory: Quantity,
 }
 
 /// Power of the components that the total sums, watts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Power {
+    /// Mean over the cycles, watts.
     pub mean_w: Quantity,
     /// Highest sample.
     pub peak_w: Quantity,
@@ -217,11 +242,17 @@ pub struct Latency {
 /// Percentiles by linear interpolation, as numpy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Distribution {
+    /// Milliseconds.
     pub mean: Option<f64>,
+    /// Median, milliseconds.
     pub p50: Option<f64>,
+    /// 90th percentile, milliseconds.
     pub p90: Option<f64>,
+    /// 99th percentile, milliseconds.
     pub p99: Option<f64>,
+    /// Milliseconds.
     pub min: Option<f64>,
+    /// Milliseconds.
     pub max: Option<f64>,
     /// Values that it is made of.
     pub count: u64,
@@ -230,13 +261,16 @@ pub struct Distribution {
 /// Tokens of answered requests; at the top of all finished cycles together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tokens {
+    /// Of the prompts.
     pub input: u64,
+    /// Of the answers.
     pub output: u64,
 }
 
 /// At the top of all finished cycles together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Requests {
+    /// To their end.
     pub answered: u64,
     /// Failed or cancelled.
     pub failed: u64,
@@ -287,6 +321,7 @@ pub struct Carbon {
 /// Cost of a cycle, US dollars.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Cost {
+    /// Energy and GPU time together.
     pub total_usd: Quantity,
     /// Of a million output tokens.
     pub usd_per_million_tokens: Quantity,
@@ -304,6 +339,7 @@ pub struct Memory {
 /// How well the sensors were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sampling {
+    /// Rows of all sources in the cycles.
     pub samples: u64,
     /// Late or not at all.
     pub missed: u64,
@@ -359,6 +395,7 @@ pub struct SeriesSample {
 /// Quality of the output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quality {
+    /// On a text.
     pub perplexity: Quantity,
     /// Supplied or evaluated scores by name.
     pub scores: BTreeMap<String, Quantity>,
