@@ -15,11 +15,11 @@ use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
 use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table, Warning};
 
 use super::{Exit, Failure, Outcome, close, export, results, say, show};
-use crate::cli::{Format, RunArgs};
+use crate::cli::RunArgs;
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
-use crate::measurement::{self, BaselineKind, Ended, MeasureError, Observer as _, Plan, Session};
+use crate::measurement::{self, Ended, MeasureError, Plan, Session};
 use crate::sinks;
 
 use prepare::Prepared;
@@ -152,7 +152,6 @@ fn finish(
     drop(spool);
     let result = close::write_result(&folder, &delivered)?;
     show(&results::text(&result, args.format)?);
-    say(&format!("\nThe run is in {}", folder.display()));
     for outcome in &delivered {
         say(&export::told(outcome));
         if !outcome.complete() {
