@@ -65,13 +65,11 @@ impl Note {
             _ => points.iter().step_by(1).take(1),
         };
         let mut spread = match (metric.interval, metric.uncertainty) {
-            (Some(i), _) => format!(
-                "{} to {} ({} %)",
-                number(i.low),
-                number(i.high),
-                number(i.level * 100.0)
-            ),
-            (None, Some(u)) => format!("± {} (k = {})", number(u.expanded), number(u.k)),
+            (Some(i), _) => {
+                let percent = (i.level * 1000.0).round() / 10.0;
+                format!("{} to {} ({percent} %)", number(i.low), number(i.high))
+            }
+            (None, Some(u)) => format!("± {} (k = {})", number(u.expanded), u.k),
             (None, None) => String::new(),
         };
         let rows = self.rows.entry(place).or_default();
