@@ -59,7 +59,10 @@ impl Note {
         let Some(place) = HEADLINES.iter().position(|id| *id == metric.id) else {
             return;
         };
+        // `J/{token}` is for machines
         let unit = catalogue::find(&metric.id).map_or("", |def| def.unit);
+        let unit = unit.replace(['{', '}'], "").replace('_', " ");
+        let unit = if unit == "1" { "" } else { &unit };
         let shown = match metric.value {
             MetricValue::Histogram(_) => points.iter().step_by(3).take(2),
             _ => points.iter().step_by(1).take(1),
@@ -75,7 +78,7 @@ impl Note {
         let rows = self.rows.entry(place).or_default();
         for (key, value) in shown.take(16usize.saturating_sub(rows.len())) {
             let cells = [
-                format!("{} {unit}", number(*value)),
+                format!("{} {unit}", number(*value)).trim_end().to_owned(),
                 std::mem::take(&mut spread),
                 metric.how.as_str().to_owned(),
             ];
