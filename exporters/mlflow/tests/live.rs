@@ -162,6 +162,14 @@ async fn a_server_that_serves_artifacts() {
     let error = open_error(&elsewhere, &golden, &Value::Null).await;
     assert!(error.contains("MLFLOW_WORKSPACE"), "{error}");
 
+    // a name that the server does not know itself by
+    let foreign = MlflowConfig {
+        tracking_uri: Some(format!("http://[::ffff:127.0.0.1]:{}", server.port)),
+        ..config.clone()
+    };
+    let error = open_error(&foreign, &golden, &Value::Null).await;
+    assert!(error.contains("--allowed-hosts"), "{error}");
+
     // an idle connection that the server has closed
     let late = real_config(&config, "late");
     let mut exporter = MlflowExporter::new(late).unwrap();

@@ -207,10 +207,11 @@ fn from_ini(text: &str) -> Vec<(String, String)> {
             .and_then(|rest| rest.strip_suffix(']'))
         {
             within = section.trim() == "mlflow";
-        } else if within && !line.starts_with(['#', ';']) {
-            if let Some((key, value)) = line.split_once(['=', ':']) {
-                pairs.push((key.trim().to_owned(), value.trim().to_owned()));
-            }
+        } else if within
+            && !line.starts_with(['#', ';'])
+            && let Some((key, value)) = line.split_once(['=', ':'])
+        {
+            pairs.push((key.trim().to_owned(), value.trim().to_owned()));
         }
     }
     pairs

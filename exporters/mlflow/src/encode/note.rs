@@ -59,25 +59,26 @@ impl Note {
         let Some(place) = HEADLINES.iter().position(|id| *id == metric.id) else {
             return;
         };
+        // `J/{token}` is for machines
         let unit = catalogue::find(&metric.id).map_or("", |def| def.unit);
+        let unit = unit.replace(['{', '}'], "").replace('_', " ");
+        let unit = if unit == "1" { "" } else { &unit };
         let shown = match metric.value {
             MetricValue::Histogram(_) => points.iter().step_by(3).take(2),
             _ => points.iter().step_by(1).take(1),
         };
         let mut spread = match (metric.interval, metric.uncertainty) {
-            (Some(i), _) => format!(
-                "{} to {} ({} %)",
-                number(i.low),
-                number(i.high),
-                number(i.level * 100.0)
-            ),
-            (None, Some(u)) => format!("± {} (k = {})", number(u.expanded), number(u.k)),
+            (Some(i), _) => {
+                let percent = (i.level * 1000.0).round() / 10.0;
+                format!("{} to {} ({percent} %)", number(i.low), number(i.high))
+            }
+            (None, Some(u)) => format!("± {} (k = {})", number(u.expanded), u.k),
             (None, None) => String::new(),
         };
         let rows = self.rows.entry(place).or_default();
         for (key, value) in shown.take(16usize.saturating_sub(rows.len())) {
             let cells = [
-                format!("{} {unit}", number(*value)),
+                format!("{} {unit}", number(*value)).trim_end().to_owned(),
                 std::mem::take(&mut spread),
                 metric.how.as_str().to_owned(),
             ];
