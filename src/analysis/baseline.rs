@@ -90,7 +90,7 @@ fn idle(sensor: &Sensor, window: Window) -> Option<Idle> {
     let (watts, u) = match counter {
         Some(counter) => {
             let watts = counter.curve.between(window) / seconds;
-            let update = super::energy::step_s(counter, window);
+            let update = super::estimate::step_s(counter, window);
             let step = counter.spec.resolution_j.unwrap_or(0.0);
             (watts, counter_edges(watts, update, step) / seconds)
         }

@@ -4,16 +4,13 @@ use lem_record::How;
 
 use super::baseline::Baselines;
 use super::data::{CycleData, RunData, Window};
+use super::estimate::{SensorEnergy, phase_energy, sensor_energy};
 use super::phases::{self, PhaseWindows};
 use super::sensors::{Boundary, Curve, Sensor, word};
 use super::sheet::{Obtained, Reading, Sheet, sum};
-use super::statistics;
-use super::uncertainty::{Budget, counter_edges, effective_samples, gain, sampling};
+use super::uncertainty::{Budget, gain};
 use crate::meter::Component;
 
-/// A counter is taken for a window of at least so many of its updates (its edges are then
-/// off by 2 % at most); below, sampled power where there is any.
-const UPDATES_FOR_COUNTER: f64 = 20.0;
 const NO_BASELINE: &str = "no idle baseline was measured; --measure-baseline or measurement.baseline.enabled measures one";
 
 /// What the energy of every cycle is computed from.
@@ -23,169 +20,6 @@ pub struct Context<'a> {
     pub sensors: &'a [Sensor],
     pub boundary: &'a Boundary,
     pub baselines: &'a Baselines,
-}
-
-/// Energy of one sensor in a window.
-struct SensorEnergy {
-    total: Reading,
-    /// Joules that the counter, and the integral of power, gave.
-    counter: Option<f64>,
-    integral: Option<f64>,
-}
-
-/// Seconds between two values of a sensor that say something new, as sampled in this window.
-pub fn update_s(curve: &Curve, window: Window) -> f64 {
-    let spacing = curve.curve.spacing(window).unwrap_or(0.0);
-    spacing.max(curve.spec.update_s.unwrap_or(0.0))
-}
-
-/// Seconds between two steps of a counter that is read at the window's edges: its own
-/// update period, however rarely it is read between them; where that is not known, the
-/// time between two readings.
-pub fn step_s(curve: &Curve, window: Window) -> f64 {
-    curve
-        .spec
-        .update_s
-        .or_else(|| curve.curve.spacing(window))
-        .unwrap_or(0.0)
-}
-
-/// A window as the sensor sees it: later by its lag.
-fn seen(curve: &Curve, window: Window) -> Window {
-    let lag_ns = (curve.spec.lag_s.unwrap_or(0.0).clamp(0.0, 10.0) * 1e9) as u64;
-    Window::new(
-        window.start_ns.saturating_add(lag_ns),
-        window.end_ns.saturating_add(lag_ns),
-    )
-}
-
-fn counted(sensor: &Sensor, window: Window) -> Result<(&Curve, f64), String> {
-    let curve = sensor.counter.as_ref().ok_or("it has no counter")?;
-    curve.curve.covers(window)?;
-    Ok((curve, curve.curve.between(window)))
-}
-
-fn integrated(sensor: &Sensor, window: Window) -> Result<(&Curve, f64), String> {
-    let curve = sensor.power.as_ref().ok_or("it has no power samples")?;
-    curve.curve.covers(window)?;
-    Ok((curve, curve.curve.between(seen(curve, window))))
-}
-
-fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
-    let (counter, integral) = (counted(sensor, window), integrated(sensor, window));
-    let long_enough = |curve: &Curve| {
-        integral.is_err() || window.seconds() >= UPDATES_FOR_COUNTER * step_s(curve, window)
-    };
-    let total = match (&counter, &integral) {
-        (Ok((curve, joules)), _) if long_enough(curve) => {
-            let watts = joules / window.seconds();
-            let step = curve.spec.resolution_j.unwrap_or(0.0);
-            let edges = counter_edges(watts, step_s(curve, window), step);
-            reading(sensor, *joules, edges, "energy counter")
-        }
-        (_, Ok((curve, joules))) => {
-            let u = sampling_of(curve, &[window]);
-            reading(sensor, *joules, u, "integral of power samples")
-        }
-        (Err(why), Err(also)) => {
-            let why = if sensor.power.is_some() { also } else { why };
-            let why = sensor.trouble.as_ref().unwrap_or(why);
-            return Err(format!(
-                "{} was not read in the whole cycle: {why}",
-                sensor.id
-            ));
-        }
-        (Ok(_), Err(_)) => return Err(format!("{} could not be read", sensor.id)),
-    };
-    Ok(SensorEnergy {
-        total,
-        counter: counter.ok().map(|(_, joules)| joules),
-        integral: integral.ok().map(|(_, joules)| joules),
-    })
-}
-
-fn reading(sensor: &Sensor, joules: f64, statistical: f64, estimator: &str) -> Reading {
-    let method = match sensor.how {
-        How::Measured => format!("{estimator} ({})", sensor.method),
-        _ => sensor.method.clone(),
-    };
-    let budget = Budget {
-        systematic: gain(sensor.gain(), joules),
-        statistical,
-        shared: 0.0,
-    };
-    Reading::new(joules, sensor.how)
-        .method(method)
-        .budget(budget)
-}
-
-/// The sampling uncertainty of the windows together, joules.
-fn sampling_of(curve: &Curve, windows: &[Window]) -> f64 {
-    let powers: Vec<f64> = windows
-        .iter()
-        .flat_map(|w| curve.curve.powers(seen(curve, *w)))
-        .collect();
-    let sd = statistics::stddev(&powers).unwrap_or(0.0);
-    let update = windows
-        .first()
-        .map_or(0.0, |window| update_s(curve, *window));
-    sampling(
-        sd,
-        curve.spec.window_s.unwrap_or(0.0),
-        update,
-        effective_samples(&powers),
-        phases::seconds(windows),
-    )
-}
-
-/// Energy of one sensor in the windows of a phase: the shape comes from the finer series,
-/// the amount from what the total came from, so that the phases sum to it.
-fn phase_energy(
-    sensor: &Sensor,
-    energy: &SensorEnergy,
-    cycle: Window,
-    windows: &[Window],
-    what: &str,
-) -> Obtained {
-    let curve = match (energy.integral, energy.counter) {
-        (Some(_), _) => sensor.power.as_ref(),
-        (None, Some(_)) => sensor.counter.as_ref(),
-        (None, None) => None,
-    };
-    let curve = curve.ok_or_else(|| format!("{} was not read", sensor.id))?;
-    let update = update_s(curve, cycle);
-    if sensor.how == How::Measured {
-        phases::resolvable(windows, update, what, &sensor.id)?;
-    }
-    let joules: f64 = windows
-        .iter()
-        .map(|w| curve.curve.between(seen(curve, *w)))
-        .sum();
-    let scale = match energy.integral {
-        Some(integral) if integral > 0.0 => energy.total.value / integral,
-        _ => 1.0,
-    };
-    let joules = joules * scale;
-    let (statistical, estimator) = if energy.integral.is_some() {
-        let name = if scale == 1.0 {
-            "power samples in the phase's windows"
-        } else {
-            "power samples in the phase's windows, scaled to the energy counter"
-        };
-        (sampling_of(curve, windows), name)
-    } else {
-        let watts = joules / phases::seconds(windows).max(f64::MIN_POSITIVE);
-        let step = curve.spec.resolution_j.unwrap_or(0.0);
-        let edges = counter_edges(watts, update, step) * (windows.len() as f64).sqrt();
-        (edges, "energy counter interpolated at the phase's edges")
-    };
-    let statistical = if windows.is_empty() { 0.0 } else { statistical };
-    let mut told = reading(sensor, joules, statistical, estimator);
-    if sensor.how != How::Measured {
-        told.reason =
-            Some("modelled: the formula follows the load, no sensor saw the phase".into());
-    }
-    Ok(told)
 }
 
 /// What is above an idle power: E − B·t. An offset of the sensor cancels, its gain does
@@ -376,6 +210,8 @@ pub fn put(
             ..
         }) = energy
             && *counter > 0.0
+            // That a formula agrees with itself says nothing.
+            && sensor.how == How::Measured
         {
             let integral = Reading::new(*integral, How::Measured);
             sheet.ratio("energy.closure", Ok(integral), *counter, "");

@@ -8,6 +8,7 @@ mod baseline;
 mod carbon;
 mod data;
 mod energy;
+mod estimate;
 mod flops;
 mod integrate;
 mod latency;

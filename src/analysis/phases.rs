@@ -99,7 +99,7 @@ pub fn without(windows: Vec<Window>, holes: &[Window]) -> Vec<Window> {
     left
 }
 
-/// Whether a sensor that gives a new value every `update_s` tells windows this long from
+/// Whether a sensor that gives a new value, or averages, over `update_s` tells windows this long from
 /// what is around them. Averaging many does not help: the error is a bias, not noise.
 pub fn resolvable(
     windows: &[Window],
@@ -112,7 +112,7 @@ pub fn resolvable(
         return Ok(());
     }
     Err(format!(
-        "not resolvable: a {what} phase lasts {:.0} ms on average, and {sensor} gives a new value every {:.0} ms; three values a phase are needed",
+        "not resolvable: a {what} phase lasts {:.0} ms on average, and {sensor} tells apart what is {:.0} ms apart; a phase must last three times that",
         mean * 1e3,
         update_s * 1e3
     ))

@@ -16,8 +16,8 @@ pub struct Curve {
     pub spec: Spec,
 }
 
-/// One sensor: its power, its counter, or both. Two sources of one device (a counter
-/// that is read apart because reading it is slow) are one sensor.
+/// One sensor: its power, its counter, or both, also where two sources bring them (a
+/// counter that is read apart because reading it is slow).
 #[derive(Clone, Debug)]
 pub struct Sensor {
     pub id: String,
@@ -32,12 +32,22 @@ pub struct Sensor {
     /// What of it could not be used, and why.
     pub trouble: Option<String>,
     device: Option<String>,
+    /// Which columns its sources describe, read or not.
+    powered: bool,
+    counting: bool,
 }
 
 impl Sensor {
+    /// Whether a source is another part of this sensor: the same device under the same
+    /// name, and it has what this one lacks. Two powers of one chip are two rails.
     fn is_of(&self, source: &Source) -> bool {
-        let same_device = self.device.is_some() && self.device == source.device;
-        self.component == source.component && (same_device || self.id == source.id)
+        let has = |id: &str| source.columns.iter().any(|c| c.metric == id);
+        self.device.is_some()
+            && self.device == source.device
+            && self.component == source.component
+            && self.name == source.name
+            && !(has("sample.power") && self.powered)
+            && !(has("sample.energy") && self.counting)
     }
 
     pub fn gain(&self) -> Option<f64> {
@@ -71,10 +81,14 @@ pub fn sensors(data: &RunData) -> Vec<Sensor> {
                 counter: None,
                 trouble: None,
                 device: source.device.clone(),
+                powered: false,
+                counting: false,
             });
             sensors.len() - 1
         });
         if let Some(sensor) = sensors.get_mut(index) {
+            sensor.powered |= measures("sample.power");
+            sensor.counting |= measures("sample.energy");
             read(data, source, sensor);
         }
     }

@@ -5,6 +5,7 @@
 //! resolution; [`show`] is what a person reads at the end of a run.
 
 mod build;
+mod figures;
 pub mod parquet;
 pub mod show;
 pub mod store;

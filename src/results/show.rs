@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
-use lem_record::{Interval, Quantity};
+use lem_record::Quantity;
 
+use super::figures::{figure, percent, plain, range, si, unit};
 use super::v3::{CycleResult, Distribution, Numbers, RunResult};
 
 const WIDTH: u16 = 100;
@@ -402,47 +403,4 @@ fn wrapped(out: &mut String, text: &str, first: &str, then: &str) {
         empty = false;
     }
     let _ = writeln!(out, "{line}");
-}
-
-/// Four significant figures, without an exponent where a person would not write one.
-fn figure(value: f64) -> String {
-    // Rounded first: 9.9999 is 10.00 and not 10.000.
-    let value: f64 = format!("{value:.3e}").parse().unwrap_or(value);
-    if value == 0.0 {
-        return "0".into();
-    }
-    let magnitude = value.abs().log10().floor();
-    if !(-5.0..9.0).contains(&magnitude) {
-        return format!("{value:.3e}");
-    }
-    let decimals = (3.0 - magnitude).clamp(0.0, 8.0) as usize;
-    format!("{value:.decimals$}")
-}
-
-fn plain(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), figure)
-}
-
-fn unit(value: Option<f64>, of: &str) -> String {
-    value.map_or_else(|| "–".into(), |v| format!("{} {of}", figure(v)))
-}
-
-fn range(interval: Option<&Interval>) -> String {
-    interval.map_or_else(String::new, |i| {
-        format!("{} … {}", figure(i.low), figure(i.high))
-    })
-}
-
-fn percent(value: Option<f64>) -> String {
-    value.map_or_else(|| "–".into(), |v| format!("{:.1} %", v * 100.0))
-}
-
-fn si(value: Option<f64>, of: &str) -> String {
-    let Some(value) = value else {
-        return "–".into();
-    };
-    let prefixes = ["", "k", "M", "G", "T", "P", "E"];
-    let step = (value.abs().max(1.0).log10() / 3.0).floor().clamp(0.0, 6.0);
-    let prefix = prefixes.get(step as usize).copied().unwrap_or("");
-    format!("{} {prefix}{of}", figure(value / 1000f64.powf(step)))
 }

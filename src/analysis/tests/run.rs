@@ -148,6 +148,102 @@ fn the_phases_of_a_counter_and_power_sum_to_the_counter() {
 }
 
 #[test]
+fn a_model_that_counts_is_integrated_exactly_and_not_compared_with_itself() {
+    let spec = json!({"window_s": 0.1, "update_s": 0.1, "lag_s": 0.05, "gain_relative": 0.5});
+    let metrics = ["sample.power", "sample.energy"];
+    let mut log = TestLog::started(json!([source("cpu0", "cpu", "modelled", &metrics, &spec)]));
+    // 20 W for half of a second, then 80 W: each power is the mean since the row before.
+    let steps: Vec<(u64, f64)> = (0..=10)
+        .map(|i| (T0 + i * 100 * MS, if i <= 5 { 20.0 } else { 80.0 }))
+        .collect();
+    let joules: Vec<(u64, f64)> = steps
+        .iter()
+        .scan(-2.0, |sum, (t, w)| {
+            *sum += w * 0.1;
+            Some((*t, *sum))
+        })
+        .collect();
+    log.samples("cpu0", "sample.power", How::Modelled, &steps);
+    log.samples("cpu0", "sample.energy", How::Modelled, &joules);
+    log.span(SpanKind::Phase, "prefill", Some(0), T0, T0 + 500 * MS);
+    log.span(
+        SpanKind::Phase,
+        "decode",
+        Some(0),
+        T0 + 500 * MS,
+        T0 + 1_000 * MS,
+    );
+    log.finished(0, T0, T0 + 1_000 * MS);
+    let analysis = analysed(&log);
+    let value = |id: &str| analysis.run.value(id);
+    assert!((value("energy.total").unwrap() - 50.0).abs() < 1e-9);
+    assert!((value("energy.prefill").unwrap() - 10.0).abs() < 1e-9);
+    assert!((value("energy.decode").unwrap() - 40.0).abs() < 1e-9);
+    assert_eq!(value("energy.closure"), None);
+    assert!(!codes(&analysis).contains(&"energy.closure"));
+}
+
+#[test]
+fn two_rails_of_one_chip_are_two_sensors_and_a_counter_apart_is_none() {
+    let mut sources: Vec<serde_json::Value> = [("cpu0", "VDD_A"), ("cpu1", "VDD_B")]
+        .map(|(id, _)| source(id, "cpu", "measured", &["sample.power"], &json!({})))
+        .into();
+    sources.push(source(
+        "cpu2",
+        "cpu",
+        "measured",
+        &["sample.energy"],
+        &json!({}),
+    ));
+    for (source, name) in sources.iter_mut().zip(["VDD_A", "VDD_B", "VDD_B"]) {
+        source["device"] = json!("/sys/class/hwmon/hwmon0");
+        source["name"] = json!(name);
+    }
+    let mut log = TestLog::started(json!(sources));
+    let end = T0 + 1_000 * MS;
+    for id in ["cpu0", "cpu1"] {
+        log.constant(id, "sample.power", How::Measured, (T0, end), 20 * MS, 5.0);
+    }
+    log.samples(
+        "cpu2",
+        "sample.energy",
+        How::Measured,
+        &[(T0, 0.0), (end, 5.0)],
+    );
+    log.finished(0, T0, end);
+    let analysis = analysed(&log);
+    assert_eq!(analysis.sensors.len(), 2);
+    assert!((analysis.run.value("energy.total").unwrap() - 10.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_sensor_that_averages_over_a_second_does_not_resolve_half_of_one() {
+    let spec = json!({"window_s": 1.0, "update_s": 0.1, "lag_s": 0.5});
+    let mut log = TestLog::started(json!([source(
+        "gpu0",
+        "gpu",
+        "measured",
+        &["sample.power"],
+        &spec
+    )]));
+    let end = T0 + 10_000 * MS;
+    log.constant(
+        "gpu0",
+        "sample.power",
+        How::Measured,
+        (T0, end),
+        100 * MS,
+        100.0,
+    );
+    log.span(SpanKind::Phase, "prefill", Some(0), T0, T0 + 500 * MS);
+    log.span(SpanKind::Phase, "decode", Some(0), T0 + 500 * MS, end);
+    log.finished(0, T0, end);
+    let analysis = analysed(&log);
+    assert_eq!(analysis.run.value("energy.prefill"), None);
+    assert!((analysis.run.value("energy.decode").unwrap() - 950.0).abs() < 1e-6);
+}
+
+#[test]
 fn a_sensor_that_lost_a_cycle_costs_that_cycle_only() {
     let mut log = TestLog::started(json!([source(
         "gpu0",
