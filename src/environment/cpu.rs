@@ -155,7 +155,7 @@ fn policy(root: &Root) -> Result<String, String> {
     Err(format!(
         "there is no {}: the kernel does not set the frequency here (a virtual machine leaves \
          that to its host)",
-        root.path(folder).display()
+        root.shown(folder)
     ))
 }
 

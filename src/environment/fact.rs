@@ -40,6 +40,8 @@ impl<T, E: ToString> From<Result<T, E>> for Fact<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
+
     use super::Fact;
 
     #[test]

@@ -191,14 +191,18 @@ pub(super) fn without_credentials(url: &str) -> String {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, url),
     };
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    // At the last `@`: a password may hold one, unescaped.
-    let (user, host) = match rest.rsplit_once('@') {
+    let (user, host) = match rest.split_once('@') {
         Some((user, host)) => (Some(user), host),
         None => (None, rest),
     };
+    let host_end = host.split(['?', '#']).next().unwrap_or_default();
+    // A password with these in it, unescaped, can end anywhere.
+    if host_end.contains('@') || user.is_some_and(|user| user.contains(['?', '#', '/'])) {
+        return "not shown: it cannot be told from its password".to_owned();
+    }
+    let host = host_end;
     let ssh = matches!(scheme, None | Some("ssh" | "git+ssh" | "ssh+git"));
-    let user = user.filter(|user| ssh && !user.contains([':', '@', '/']));
+    let user = user.filter(|user| ssh && !user.contains(':'));
     let scheme = scheme.map(|s| format!("{s}://")).unwrap_or_default();
     let user = user.map(|u| format!("{u}@")).unwrap_or_default();
     format!("{scheme}{user}{host}")
@@ -322,9 +326,18 @@ mod tests {
             ("ssh://git@host:22/x", "ssh://git@host:22/x"),
             ("ssh://me:pw@host/x", "ssh://host/x"),
             ("https://token@host/x", "https://host/x"),
-            ("https://u:p@ss/w@host/x?access_token=t#f", "https://host/x"),
+            ("https://u:p@host/x?access_token=t@u#f", "https://host/x"),
+            ("https://host/x?access_token=t", "https://host/x"),
             ("/srv/git/x.git", "/srv/git/x.git"),
             ("u:p@host:x", "host:x"),
+            (
+                "https://u:p@ss@host/x",
+                "not shown: it cannot be told from its password",
+            ),
+            (
+                "https://u:p/w@host/x",
+                "not shown: it cannot be told from its password",
+            ),
         ] {
             assert_eq!(without_credentials(url), told);
         }
@@ -338,6 +351,8 @@ mod tests {
             password in "[!-~]{0,12}",
         ) {
             let url = format!("{scheme}://{user}:SECRET{password}@host/path");
+            prop_assert!(!without_credentials(&url).contains("SECRET"));
+            let url = format!("{scheme}://{user}:{password}SECRET@host/path");
             prop_assert!(!without_credentials(&url).contains("SECRET"));
         }
     }

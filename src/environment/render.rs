@@ -115,12 +115,12 @@ fn machine(environment: &Environment) -> Vec<Row> {
         "memory",
         joined(&[
             Some(match &host.memory_bytes {
-                Fact::Value(bytes) => format!("{:.1} GiB", *bytes as f64 / GIB),
+                Fact::Value(bytes) => gib(*bytes),
                 Fact::Absent { reason } => format!("unknown: {reason}"),
             }),
             host.memory_limit_bytes
                 .value()
-                .map(|bytes| format!("limited to {:.1} GiB", *bytes as f64 / GIB)),
+                .map(|bytes| format!("limited to {}", gib(*bytes))),
         ]),
     );
     match &environment.gpus {
@@ -180,9 +180,7 @@ fn graphics(gpu: &GpuFacts) -> String {
         |name: &str, fact: &Fact<bool>| fact.value().map(|on| format!("{name} {}", on_off(*on)));
     joined(&[
         Some(gpu.name.clone()),
-        gpu.memory_bytes
-            .value()
-            .map(|b| format!("{:.0} GiB", *b as f64 / GIB)),
+        gpu.memory_bytes.value().map(|bytes| gib(*bytes)),
         limit,
         gpu.temperature_celsius
             .value()
@@ -190,12 +188,10 @@ fn graphics(gpu: &GpuFacts) -> String {
         state("persistence", &gpu.persistence),
         state("ECC", &gpu.ecc),
         state("MIG", &gpu.mig),
-        gpu.compute_processes.value().filter(|n| **n > 0).map(|n| {
-            format!(
-                "{n} process{} compute on it",
-                if *n == 1 { "" } else { "es" }
-            )
-        }),
+        gpu.compute_processes
+            .value()
+            .filter(|n| **n > 0)
+            .map(|n| format!("{n} process{} on it", if *n == 1 { "" } else { "es" })),
     ])
 }
 
@@ -254,6 +250,12 @@ fn layer(what: &str, layer: &Layer) -> Option<String> {
     layer.present.then(|| format!("{what} ({kind})"))
 }
 
+fn gib(bytes: u64) -> String {
+    let gib = bytes as f64 / GIB;
+    let digits = usize::from(gib < 100.0);
+    format!("{gib:.digits$} GiB")
+}
+
 fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
@@ -271,7 +273,7 @@ mod tests {
     use crate::meter::gpu::fake::FakeGpus;
 
     fn shown(files: &[(&str, &str)], gpus: &Gpus, vm: Option<&str>) -> String {
-        let (dir, root) = tree(files);
+        let (_dir, root) = tree(files);
         let inputs = Inputs {
             user: Some("ada"),
             time_zone: Some("Europe/Vienna"),
@@ -295,7 +297,7 @@ mod tests {
             text.lines().all(|line| line.chars().count() <= 100),
             "{text}"
         );
-        text.replace(&dir.path().display().to_string(), "")
+        text
     }
 
     #[test]

@@ -23,6 +23,11 @@ impl Root {
         self.0.join(relative)
     }
 
+    /// The path as the machine itself names it: for people.
+    pub fn shown(&self, relative: impl AsRef<Path>) -> String {
+        Path::new("/").join(relative).display().to_string()
+    }
+
     /// A small text file, trimmed; else why not, in words that name the path.
     pub fn read(&self, relative: impl AsRef<Path>) -> Result<String, String> {
         let bytes = self.read_bytes(relative)?;
@@ -30,20 +35,23 @@ impl Root {
     }
 
     pub fn read_bytes(&self, relative: impl AsRef<Path>) -> Result<Vec<u8>, String> {
-        let path = self.path(relative);
+        let relative = relative.as_ref();
         let mut bytes = Vec::new();
-        File::open(&path)
+        File::open(self.path(relative))
             .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes))
-            .map_err(|error| why(&path, &error))?;
+            .map_err(|error| why(&self.shown(relative), &error))?;
         Ok(bytes)
     }
 
     /// A file with one whole number.
     pub fn read_u64(&self, relative: impl AsRef<Path>) -> Result<u64, String> {
-        let path = self.path(&relative);
-        let text = self.read(relative)?;
-        text.parse()
-            .map_err(|_| format!("{} holds {text:?}, not a whole number", path.display()))
+        let text = self.read(&relative)?;
+        text.parse().map_err(|_| {
+            format!(
+                "{} holds {text:?}, not a whole number",
+                self.shown(relative)
+            )
+        })
     }
 
     pub fn exists(&self, relative: impl AsRef<Path>) -> bool {
@@ -64,8 +72,7 @@ impl Root {
 }
 
 /// Why a path could not be read, for people.
-pub fn why(path: &Path, error: &io::Error) -> String {
-    let path = path.display();
+pub fn why(path: &str, error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => format!("there is no {path}"),
         io::ErrorKind::PermissionDenied => format!("permission to read {path} is denied"),
@@ -94,6 +101,8 @@ fn natural(name: &str) -> Vec<(String, u64)> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
+
     use super::Root;
 
     #[test]

@@ -29,8 +29,8 @@ struct Shared {
 
 impl LoadFile {
     pub fn open(root: &Root) -> Result<Self, String> {
-        let path = root.path("proc/stat");
-        let file = OpenFile::open(&path).map_err(|error| why(&path, &error))?;
+        let file =
+            OpenFile::open(&root.path("proc/stat")).map_err(|error| why("/proc/stat", &error))?;
         let load = Self(Arc::new(Mutex::new(Shared { file, last: None })));
         load.read()?;
         Ok(load)

@@ -9,8 +9,8 @@ use super::{Component, Meter, SampleSink, Sensor, Source};
 use crate::environment::{Root, why};
 
 pub(super) fn find(root: &Root, load: &Result<LoadFile, String>) -> Found {
-    let path = root.path("proc/self/status");
-    let status = OpenFile::open(&path).map_err(|error| why(&path, &error));
+    let status = OpenFile::open(&root.path("proc/self/status"))
+        .map_err(|error| why("/proc/self/status", &error));
     let absent = |what: &str, reason: &String| {
         Absent::new(
             Component::State,

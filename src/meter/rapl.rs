@@ -65,7 +65,7 @@ pub(super) fn find(root: &Root, ids: &mut Ids) -> Found {
             "energy counters of the processor (RAPL)",
             format!(
                 "{} has no RAPL domain",
-                root.path(FOLDER).display()
+                root.shown(FOLDER)
             ),
             "load the kernel module intel_rapl_msr; a virtual machine has none: measure on the host",
         ));
@@ -134,9 +134,10 @@ fn open(
     ids: &mut Ids,
 ) -> Result<(Source, Reader), Absent> {
     let folder = format!("{FOLDER}/{}", zone.id);
-    let path = root.path(format!("{folder}/energy_uj"));
+    let file = format!("{folder}/energy_uj");
+    let path = root.shown(&file);
     let label = zone.label();
-    let file = OpenFile::open(&path).map_err(|error| {
+    let file = OpenFile::open(&root.path(&file)).map_err(|error| {
         let what = format!("energy counter of {label} (RAPL)");
         match error.kind() {
             io::ErrorKind::PermissionDenied => Absent::new(
@@ -168,7 +169,7 @@ fn open(
                      range, so a wrap-around is a missed sample"
                 .into(),
         },
-        device: Some(path.display().to_string()),
+        device: Some(path),
         sensor: Sensor {
             update_s: Some(0.001),
             ..Sensor::default()
@@ -405,7 +406,7 @@ mod tests {
         assert!(none.meter.is_none());
         assert!(none.absent[0].reason.contains("no RAPL domain"));
 
-        let path = Path::new("/sys/class/powercap/intel-rapl:0/energy_uj");
+        let path = "/sys/class/powercap/intel-rapl:0/energy_uj";
         let denied = io::Error::from(io::ErrorKind::PermissionDenied);
         assert!(why(path, &denied).contains("permission to read /sys"));
 

@@ -150,13 +150,13 @@ impl SensorFile {
             label => format!("{} {label}", driver.name),
         };
         let open = |file: &String| {
-            let path = root.path(format!("{folder}/{file}"));
-            OpenFile::open(&path).map_err(|error| {
+            let file = format!("{folder}/{file}");
+            let path = root.shown(&file);
+            OpenFile::open(&root.path(&file)).map_err(|error| {
                 let remedy = match error.kind() {
-                    io::ErrorKind::PermissionDenied => format!(
-                        "let this user read it: `sudo chmod a+r {}`, or a udev rule",
-                        path.display()
-                    ),
+                    io::ErrorKind::PermissionDenied => {
+                        format!("let this user read it: `sudo chmod a+r {path}`, or a udev rule")
+                    }
                     _ => "look at the kernel's log; the device may be asleep or gone".to_owned(),
                 };
                 Absent::new(
@@ -186,7 +186,7 @@ impl SensorFile {
                 self.files.join(" · "),
                 driver.note
             ),
-            device: Some(root.path(folder).display().to_string()),
+            device: Some(root.shown(folder)),
             sensor: Sensor::default(),
         };
         let reader = Reader {

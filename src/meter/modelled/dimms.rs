@@ -36,7 +36,7 @@ pub(super) fn count(root: &Root, configured: Option<u32>) -> Result<Modules, Str
     Ok(Modules {
         count,
         told_by: format!(
-            "an estimate from {:.0} GiB of memory, at {module} GiB a module",
+            "the size, {:.0} GiB at an assumed {module} GiB a module: an estimate",
             bytes as f64 / GIB as f64
         ),
     })

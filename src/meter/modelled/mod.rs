@@ -170,7 +170,7 @@ fn memory(modules: &dimms::Modules, ids: &mut Ids) -> (Source, Model) {
         how: How::Modelled,
         method: format!(
             "CodeCarbon's model by modules (5 W each up to 4, 4.5 to 8, 4 to 16, then 3.5, at \
-             least 10 W): {watts} W for {}, from {}",
+             least 10 W): {watts} W for {}; their number is from {}",
             modules.count, modules.told_by
         ),
         device: None,
