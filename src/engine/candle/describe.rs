@@ -34,7 +34,11 @@ pub(super) fn describe(
         Weights::Packed(_) => None,
     });
     // What is packed is known by the file's names for it, the rest by what it is now.
-    let stored = loaded.types.iter().copied().filter(|(name, _)| name.starts_with('q'));
+    let stored = loaded
+        .types
+        .iter()
+        .copied()
+        .filter(|(name, _)| name.starts_with('q'));
     ModelDescription {
         name: files.name.clone(),
         architecture: Some(shape.architecture.clone()),
@@ -95,7 +99,10 @@ mod tests {
 
     #[test]
     fn the_commonest_type_comes_first() {
-        assert_eq!(summary([("q8_0", 5), ("q4_1", 9)].into_iter()), "mixed (q4_1, q8_0)");
+        assert_eq!(
+            summary([("q8_0", 5), ("q4_1", 9)].into_iter()),
+            "mixed (q4_1, q8_0)"
+        );
         assert_eq!(summary([("bf16", 5), ("bf16", 9)].into_iter()), "bf16");
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
 
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EngineError> {
-    let bytes = read_bounded(path, MAX_FILE_BYTES, false)?;
+    let bytes = read_bounded(path, MAX_FILE_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| {
         EngineError::new(
             format!("{} cannot be understood: {error}", path.display()),
@@ -21,8 +21,8 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EngineError> {
     })
 }
 
-/// Reads a whole file of at most `max` bytes, or (`part`) just so many of it.
-pub fn read_bounded(path: &Path, max: u64, part: bool) -> Result<Vec<u8>, EngineError> {
+/// Reads a whole file of at most `max` bytes.
+pub fn read_bounded(path: &Path, max: u64) -> Result<Vec<u8>, EngineError> {
     let cannot = |error: std::io::Error| {
         EngineError::new(
             format!("cannot read {}: {error}", path.display()),
@@ -31,8 +31,7 @@ pub fn read_bounded(path: &Path, max: u64, part: bool) -> Result<Vec<u8>, Engine
     };
     let file = File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
-    let limit = if part { max } else { max + 1 };
-    file.take(limit).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(max + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > max {
         return Err(EngineError::new(
             format!("{} is larger than {max} bytes", path.display()),

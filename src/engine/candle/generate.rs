@@ -5,9 +5,7 @@ use lem_record::{FinishReason, Stamp};
 use super::llama::{Cache, Segment};
 use super::sampling::{Sampler, Scratch as SamplingScratch};
 use super::{CandleEngine, failed};
-use crate::engine::{
-    Cancel, EngineError, Event, EventSink, Phase, Request, TokenIds, Work,
-};
+use crate::engine::{Cancel, EngineError, Event, EventSink, Phase, Request, TokenIds, Work};
 
 /// Prompt tokens in one step: enough that every weight is well used, few enough that the
 /// memory of a step stays small and that a cancellation is soon seen.
@@ -69,8 +67,8 @@ impl<'a> Batch<'a> {
         let mut caches = Vec::with_capacity(requests.len());
         for request in requests {
             let positions = request.tokens.len() + request.max_output_tokens as usize;
-            let cache = check(engine, request)
-                .and_then(|()| Cache::new(&engine.model.shape, positions));
+            let cache =
+                check(engine, request).and_then(|()| Cache::new(&engine.model.shape, positions));
             match cache {
                 Ok(cache) => {
                     caches.push(cache);
@@ -306,7 +304,11 @@ fn check(engine: &CandleEngine, request: &Request) -> Result<(), String> {
     if request.max_output_tokens == 0 {
         return Err("no output is asked for; set max_output_tokens to 1 or more".into());
     }
-    if let Some(token) = request.tokens.iter().find(|&&t| t as usize >= shape.vocabulary) {
+    if let Some(token) = request
+        .tokens
+        .iter()
+        .find(|&&t| t as usize >= shape.vocabulary)
+    {
         return Err(format!(
             "the prompt has token {token}, but the model knows {} only; \
              was it encoded for another model?",

@@ -34,9 +34,7 @@ use self::gguf::Expect;
 use self::llama::{Model, Scratch};
 use self::text::Text;
 use self::weights::{Dummy, GgufModel, Placement, SafetensorsModel, SafetensorsShape};
-use super::{
-    Cancel, Capabilities, Engine, EngineError, EventSink, ModelDescription, Work,
-};
+use super::{Cancel, Capabilities, Engine, EngineError, EventSink, ModelDescription, Work};
 use crate::config::{Config, LoadFormat, Precision, QuantizedWeights};
 use crate::model::{ModelFiles, ModelFormat};
 
@@ -122,7 +120,11 @@ struct Loaded {
 
 fn load_gguf(path: &std::path::Path, options: &LoadOptions) -> Result<Loaded, EngineError> {
     let dummy = options.load_format == LoadFormat::Dummy;
-    let expect = if dummy { Expect::HeaderOnly } else { Expect::WholeFile };
+    let expect = if dummy {
+        Expect::HeaderOnly
+    } else {
+        Expect::WholeFile
+    };
     let placement = Placement {
         quantized: options.quantized,
         precision: options.precision,

@@ -69,7 +69,11 @@ impl Sampler {
     fn penalise(&self, logits: &mut [f32]) {
         for &token in &self.seen {
             if let Some(logit) = logits.get_mut(token as usize) {
-                *logit *= if *logit > 0.0 { 1.0 / self.penalty } else { self.penalty };
+                *logit *= if *logit > 0.0 {
+                    1.0 / self.penalty
+                } else {
+                    self.penalty
+                };
             }
         }
     }

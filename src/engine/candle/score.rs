@@ -29,18 +29,24 @@ pub(super) fn score(engine: &mut CandleEngine, tokens: &[u32]) -> Result<Vec<f32
     }
     if let Some(token) = tokens.iter().find(|&&t| t as usize >= shape.vocabulary) {
         return Err(EngineError::new(
-            format!("token {token} is not one of the model's {}", shape.vocabulary),
+            format!(
+                "token {token} is not one of the model's {}",
+                shape.vocabulary
+            ),
             "Encode the text with this model's tokenizer",
         ));
     }
     let Some(last) = tokens.len().checked_sub(1) else {
         return Ok(Vec::new());
     };
-    let cache = Cache::new(shape, last)
-        .map_err(|what| EngineError::new(what, "Score shorter texts"))?;
+    let cache =
+        Cache::new(shape, last).map_err(|what| EngineError::new(what, "Score shorter texts"))?;
     let mut caches = [cache];
     let mut scores = Vec::with_capacity(last);
-    for (first, inputs) in (0..).step_by(STEP_ROWS).zip(tokens[..last].chunks(STEP_ROWS)) {
+    for (first, inputs) in (0..)
+        .step_by(STEP_ROWS)
+        .zip(tokens[..last].chunks(STEP_ROWS))
+    {
         let segment = Segment {
             cache: 0,
             position: first,

@@ -68,7 +68,10 @@ pub fn softmax(scores: &mut [f32]) {
 pub fn largest(values: &[f32]) -> f32 {
     let (wide, rest) = splits(values);
     let most = wide.fold(f32x8::splat(f32::NEG_INFINITY), f32x8::fast_max);
-    let most = most.to_array().into_iter().fold(f32::NEG_INFINITY, f32::max);
+    let most = most
+        .to_array()
+        .into_iter()
+        .fold(f32::NEG_INFINITY, f32::max);
     rest.iter().fold(most, |most, &v| most.max(v))
 }
 
@@ -80,6 +83,9 @@ pub fn log_sum_exp(values: &[f32]) -> f64 {
     for v in wide {
         sum += f64::from((v - most).exp().reduce_add());
     }
-    sum += rest.iter().map(|v| f64::from((v - most).exp())).sum::<f64>();
+    sum += rest
+        .iter()
+        .map(|v| f64::from((v - most).exp()))
+        .sum::<f64>();
     f64::from(most) + sum.ln()
 }

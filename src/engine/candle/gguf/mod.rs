@@ -208,9 +208,15 @@ fn value<R: Read>(
             let kind = reader.u32("an array's type")?;
             let count = reader.u64("an array's length")?;
             if kind == 9 {
-                return Err(reader.error(format!("{key} is an array of arrays, which nothing uses")));
+                return Err(
+                    reader.error(format!("{key} is an array of arrays, which nothing uses"))
+                );
             }
-            let least = if kind == 8 { 8 } else { scalar_bytes(reader, kind)? };
+            let least = if kind == 8 {
+                8
+            } else {
+                scalar_bytes(reader, kind)?
+            };
             reader.limit(key, count, *elements_left, least)?;
             *elements_left -= count;
             if kind == 8 {
@@ -272,7 +278,9 @@ fn scalar<R: Read>(reader: &mut Reader<R>, kind: u32, key: &str) -> Result<Value
 fn tensor<R: Read>(reader: &mut Reader<R>, name: &str) -> Result<TensorInfo, GgufError> {
     let count = reader.u32("a tensor's number of dimensions")?;
     if count == 0 || count > MAX_DIMENSIONS {
-        return Err(reader.error(format!("tensor {name:?} has {count} dimensions, not 1 to 4")));
+        return Err(reader.error(format!(
+            "tensor {name:?} has {count} dimensions, not 1 to 4"
+        )));
     }
     let mut dimensions = Vec::with_capacity(4);
     let mut elements = 1_u64;
@@ -316,7 +324,7 @@ fn place(
     file_bytes: u64,
     expect: Expect,
 ) -> Result<(), GgufError> {
-    tensors.sort_by(|a, b| a.1.offset.cmp(&b.1.offset));
+    tensors.sort_by_key(|(_, info)| info.offset);
     let mut free_from = data_start;
     for (name, info) in tensors {
         let fail = |what: String| GgufError {

@@ -51,14 +51,22 @@ pub(super) fn attend(
         work += segment.length * (segment.position + segment.length) * width;
         // A single row is shared among the threads by head, more rows by row: either way a
         // task writes one piece of memory.
-        let piece = if segment.length == 1 { of_head } else { ROWS_PER_TASK * width };
+        let piece = if segment.length == 1 {
+            of_head
+        } else {
+            ROWS_PER_TASK * width
+        };
         for (i, (queries, out)) in rows.chunks(piece).zip(to.chunks_mut(piece)).enumerate() {
             let one_head = segment.length == 1;
             tasks.push(Task {
                 cache: &caches[segment.cache],
                 position: segment.position + if one_head { 0 } else { i * ROWS_PER_TASK },
                 queries,
-                heads: if one_head { i..i + 1 } else { 0..shape.kv_heads },
+                heads: if one_head {
+                    i..i + 1
+                } else {
+                    0..shape.kv_heads
+                },
                 out,
             });
         }

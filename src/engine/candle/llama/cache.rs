@@ -39,7 +39,7 @@ impl Cache {
                     format!(
                         "there is no memory for {positions} positions of the key-value cache \
                          ({} MiB)",
-                        shape.kv_bytes_per_token() * positions as u64 >> 20
+                        (shape.kv_bytes_per_token() * positions as u64) >> 20
                     )
                 })?;
             layers.push(layer);

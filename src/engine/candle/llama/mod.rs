@@ -123,7 +123,8 @@ impl Model {
                 (&layer.value, &mut s.value),
             ],
         )?;
-        self.rope.rotate(&mut s.query, shape.query_size(), &s.angles);
+        self.rope
+            .rotate(&mut s.query, shape.query_size(), &s.angles);
         self.rope.rotate(&mut s.key, shape.kv_size(), &s.angles);
         let mut first = 0;
         for segment in segments {
@@ -193,7 +194,10 @@ impl Model {
         }
         multiply(
             &mut Input::new(&s.normed, shape.hidden),
-            &mut [(self.head.as_ref().unwrap_or(&self.embeddings), &mut s.logits)],
+            &mut [(
+                self.head.as_ref().unwrap_or(&self.embeddings),
+                &mut s.logits,
+            )],
         )?;
         Ok(&mut s.logits)
     }
@@ -201,7 +205,9 @@ impl Model {
     /// Every matrix with its role, for counting.
     pub fn matrices(&self) -> impl Iterator<Item = &Matrix> {
         let layers = self.layers.iter().flat_map(|l| {
-            [&l.query, &l.key, &l.value, &l.output, &l.gate, &l.up, &l.down]
+            [
+                &l.query, &l.key, &l.value, &l.output, &l.gate, &l.up, &l.down,
+            ]
         });
         layers.chain([&self.embeddings]).chain(&self.head)
     }

@@ -18,7 +18,9 @@ pub struct Rope {
 pub enum RopeScaling {
     None,
     /// Positions divided by the factor.
-    Linear { factor: f64 },
+    Linear {
+        factor: f64,
+    },
     /// Llama 3.1: low frequencies divided by the factor, high ones kept, smooth between.
     Llama3 {
         factor: f64,

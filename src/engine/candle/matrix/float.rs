@@ -83,7 +83,11 @@ impl Float {
     }
 
     pub fn bytes(&self) -> usize {
-        let each = if matches!(self.values, Values::F32(_)) { 4 } else { 2 };
+        let each = if matches!(self.values, Values::F32(_)) {
+            4
+        } else {
+            2
+        };
         self.n * self.k * each
     }
 
@@ -149,7 +153,11 @@ fn with_slice<T>(tensor: &Tensor, then: impl FnOnce(&[f32]) -> T) -> T {
         (candle_core::Storage::Cpu(candle_core::CpuStorage::F32(v)), Some((from, to))) => {
             then(&v[from..to])
         }
-        _ => unreachable!("a weight tensor is {:?}, not contiguous {:?}", tensor, DType::F32),
+        _ => unreachable!(
+            "a weight tensor is {:?}, not contiguous {:?}",
+            tensor,
+            DType::F32
+        ),
     }
 }
 

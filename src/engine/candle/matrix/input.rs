@@ -89,31 +89,19 @@ impl Eighth {
             scales: vec![0.0; rows * groups],
             sums: vec![0.0; rows * groups],
         };
-        let each = |(((values, codes), scales), sums): (
-            ((&[f32], &mut [i32]), &mut [f32]),
-            &mut [f32],
-        )| {
-            quantise(values, group, codes, scales, sums);
-        };
-        let codes = this.codes.par_chunks_mut(words);
-        let scales = this.scales.par_chunks_mut(groups);
-        let sums = this.sums.par_chunks_mut(groups);
-        if rows < 8 {
-            // Not worth waking a thread for.
-            values
-                .chunks(k)
-                .zip(this.codes.chunks_mut(words))
-                .zip(this.scales.chunks_mut(groups))
-                .zip(this.sums.chunks_mut(groups))
-                .for_each(each);
-        } else {
-            values
-                .par_chunks(k)
-                .zip(codes)
-                .zip(scales)
-                .zip(sums)
-                .for_each(each);
-        }
+        let outputs = this
+            .codes
+            .par_chunks_mut(words)
+            .zip(this.scales.par_chunks_mut(groups))
+            .zip(this.sums.par_chunks_mut(groups));
+        values
+            .par_chunks(k)
+            .zip(outputs)
+            // Few rows are not worth waking a thread for.
+            .with_min_len(8)
+            .for_each(|(values, ((codes, scales), sums))| {
+                quantise(values, group, codes, scales, sums);
+            });
         this
     }
 

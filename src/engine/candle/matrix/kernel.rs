@@ -9,11 +9,19 @@ use half::slice::HalfFloatSliceExt;
 use super::input::Row;
 use super::packed::{Lane, TILE};
 
-/// The fastest that this build has.
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
-pub use avx2::Avx2 as Vector;
-#[cfg(not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma")))]
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_feature = "avx2",
+    target_feature = "fma"
+)))]
 pub use Portable as Vector;
+/// The fastest that this build has.
+#[cfg(all(
+    target_arch = "x86_64",
+    target_feature = "avx2",
+    target_feature = "fma"
+))]
+pub use avx2::Avx2 as Vector;
 
 /// How codes lie in the lanes of a group.
 pub trait Layout {
@@ -54,34 +62,34 @@ impl<const GROUP: usize> Layout for Signed<GROUP> {
     const BATCH: usize = 1;
 }
 
-/// A scale or a minimum as stored.
+/// Scales or minima as stored.
 pub trait Factor: Copy + Send + Sync {
-    fn floats(factors: &[Self; TILE]) -> [f32; TILE];
+    /// A tile's as floats. Made once a tile, because the conversion is a call that would
+    /// cost the kernel its registers.
+    fn floats<'a>(factors: &'a [Self], buffer: &'a mut Vec<f32>) -> &'a [f32];
 }
 
 impl Factor for f32 {
-    #[inline(always)]
-    fn floats(factors: &[Self; TILE]) -> [f32; TILE] {
-        *factors
+    fn floats<'a>(factors: &'a [Self], _: &'a mut Vec<f32>) -> &'a [f32] {
+        factors
     }
 }
 
 impl Factor for f16 {
-    #[inline(always)]
-    fn floats(factors: &[Self; TILE]) -> [f32; TILE] {
-        let mut floats = [0.0; TILE];
-        factors.convert_to_f32_slice(&mut floats);
-        floats
+    fn floats<'a>(factors: &'a [Self], buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        buffer.resize(factors.len(), 0.0);
+        factors.convert_to_f32_slice(buffer);
+        buffer
     }
 }
 
 pub trait Instructions {
     /// `M` rows of activations with the eight rows of a tile. `mins` is empty where there
     /// are none.
-    fn tile<const M: usize, L: Layout, F: Factor>(
+    fn tile<const M: usize, L: Layout>(
         lanes: &[Lane],
-        scales: &[F],
-        mins: &[F],
+        scales: &[f32],
+        mins: &[f32],
         inputs: [Row<'_>; M],
     ) -> [[f32; TILE]; M];
 }
@@ -89,19 +97,27 @@ pub trait Instructions {
 /// Plain Rust, which the compiler turns into what the processor has.
 #[cfg(any(
     test,
-    not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))
+    not(all(
+        target_arch = "x86_64",
+        target_feature = "avx2",
+        target_feature = "fma"
+    ))
 ))]
 pub struct Portable;
 
 #[cfg(any(
     test,
-    not(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))
+    not(all(
+        target_arch = "x86_64",
+        target_feature = "avx2",
+        target_feature = "fma"
+    ))
 ))]
 impl Instructions for Portable {
-    fn tile<const M: usize, L: Layout, F: Factor>(
+    fn tile<const M: usize, L: Layout>(
         lanes: &[Lane],
-        scales: &[F],
-        mins: &[F],
+        scales: &[f32],
+        mins: &[f32],
         inputs: [Row<'_>; M],
     ) -> [[f32; TILE]; M] {
         let (scales, _) = scales.as_chunks::<TILE>();
@@ -113,7 +129,11 @@ impl Instructions for Portable {
                 let words = if L::NIBBLES { 2 * L::LANES } else { L::LANES };
                 for (w, word) in input.codes[g * words..][..words].iter().enumerate() {
                     let activations = word.to_le_bytes().map(|b| i32::from(b as i8));
-                    let lane = if L::NIBBLES { lanes[w / 2].0 } else { lanes[w].0 };
+                    let lane = if L::NIBBLES {
+                        lanes[w / 2].0
+                    } else {
+                        lanes[w].0
+                    };
                     for (sum, codes) in sums.iter_mut().zip(lane.as_chunks::<4>().0) {
                         for (code, activation) in codes.iter().zip(activations) {
                             let code = match (L::NIBBLES, L::SIGNED) {
@@ -125,12 +145,12 @@ impl Instructions for Portable {
                         }
                     }
                 }
-                let scales = F::floats(&scales[g]);
+                let scales = &scales[g];
                 for i in 0..TILE {
                     out[i] += sums[i] as f32 * (scales[i] * input.scales[g]);
                 }
                 if !L::SIGNED {
-                    let mins = F::floats(&mins[g]);
+                    let mins = &mins[g];
                     for i in 0..TILE {
                         out[i] += mins[i] * input.sums[g];
                     }
@@ -141,7 +161,11 @@ impl Instructions for Portable {
     }
 }
 
-#[cfg(all(target_arch = "x86_64", target_feature = "avx2", target_feature = "fma"))]
+#[cfg(all(
+    target_arch = "x86_64",
+    target_feature = "avx2",
+    target_feature = "fma"
+))]
 mod avx2 {
     use safe_arch::{
         abs_i8_m256i, add_i16_m256i, add_i32_m256i, add_m256, bitand_m256i,
@@ -151,17 +175,17 @@ mod avx2 {
         shr_imm_u16_m256i, sign_apply_i8_m256i,
     };
 
-    use super::{Factor, Instructions, Lane, Layout, Row, TILE};
+    use super::{Instructions, Lane, Layout, Row, TILE};
 
     /// Safe wrappers that exist only where the build has the instructions.
     pub struct Avx2;
 
     impl Instructions for Avx2 {
         #[inline]
-        fn tile<const M: usize, L: Layout, F: Factor>(
+        fn tile<const M: usize, L: Layout>(
             lanes: &[Lane],
-            scales: &[F],
-            mins: &[F],
+            scales: &[f32],
+            mins: &[f32],
             inputs: [Row<'_>; M],
         ) -> [[f32; TILE]; M] {
             let (scales, _) = scales.as_chunks::<TILE>();
@@ -170,16 +194,20 @@ mod avx2 {
             let mut products = [m256::default(); M];
             let mut offsets = [m256::default(); M];
             for (g, lanes) in lanes.chunks_exact(L::LANES).enumerate() {
-                let codes = inputs.map(|input| &input.codes[g * words..][..words]);
+                // A loop: `array::map` is not always inlined.
+                let mut codes = [&[][..]; M];
+                for m in 0..M {
+                    codes[m] = &inputs[m].codes[g * words..][..words];
+                }
                 let sums = group::<M, L>(lanes, codes);
-                let scale = m256::from(F::floats(&scales[g]));
+                let scale = m256::from(scales[g]);
                 for m in 0..M {
                     let scale = mul_m256(scale, set_splat_m256(inputs[m].scales[g]));
                     let sum = convert_to_m256_from_i32_m256i(sums[m]);
                     products[m] = fused_mul_add_m256(sum, scale, products[m]);
                 }
                 if !L::SIGNED {
-                    let min = m256::from(F::floats(&mins[g]));
+                    let min = m256::from(mins[g]);
                     for m in 0..M {
                         let sum = set_splat_m256(inputs[m].sums[g]);
                         offsets[m] = fused_mul_add_m256(min, sum, offsets[m]);
@@ -234,7 +262,11 @@ mod avx2 {
             }
             for m in 0..M {
                 let wide = mul_i16_horizontal_add_m256i(short[m], ones);
-                sums[m] = if b == 0 { wide } else { add_i32_m256i(sums[m], wide) };
+                sums[m] = if b == 0 {
+                    wide
+                } else {
+                    add_i32_m256i(sums[m], wide)
+                };
             }
         }
         sums

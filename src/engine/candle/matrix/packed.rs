@@ -75,7 +75,13 @@ impl Packed {
                 for (b, bytes) in row.chunks_exact(block_bytes).enumerate() {
                     (kind.decode)(bytes, &mut block);
                     let first = b * block_elements;
-                    put_codes(kind.codes, lanes, lane_row, first, &block.codes[..block_elements]);
+                    put_codes(
+                        kind.codes,
+                        lanes,
+                        lane_row,
+                        first,
+                        &block.codes[..block_elements],
+                    );
                     for g in 0..block_elements / group {
                         let at = (first / group + g) * TILE + lane_row;
                         scales[at] = block.scales[g];
@@ -245,13 +251,13 @@ impl Packed {
         let lanes_per_tile = self.k / self.group * L::LANES;
         let factors_per_tile = self.k / self.group * TILE;
         let width = out.len() / rows.len();
+        let (mut scale_buffer, mut min_buffer) = (Vec::new(), Vec::new());
         for first in (0..width).step_by(TILE) {
             let tile = (from + first) / TILE;
             let lanes = &self.lanes[tile * lanes_per_tile..][..lanes_per_tile];
-            let scales = &scales[tile * factors_per_tile..][..factors_per_tile];
-            let mins = mins
-                .get(tile * factors_per_tile..(tile + 1) * factors_per_tile)
-                .unwrap_or_default();
+            let factors = tile * factors_per_tile..(tile + 1) * factors_per_tile;
+            let scales = F::floats(&scales[factors.clone()], &mut scale_buffer);
+            let mins = F::floats(mins.get(factors).unwrap_or_default(), &mut min_buffer);
             let used = TILE.min(width - first);
             let mut put = |row: usize, sums: [f32; TILE]| {
                 let at = row * width + first;
@@ -262,19 +268,23 @@ impl Packed {
                 let input = |i: usize| -> Row<'_> { input.row(rows.start + row + i) };
                 match rows.len() - row {
                     1 => {
-                        let sums = I::tile::<1, L, F>(lanes, scales, mins, [input(0)]);
+                        let sums = I::tile::<1, L>(lanes, scales, mins, [input(0)]);
                         put(row, sums[0]);
                         row += 1;
                     }
                     2 | 3 => {
-                        let sums = I::tile::<2, L, F>(lanes, scales, mins, [input(0), input(1)]);
-                        sums.into_iter().enumerate().for_each(|(i, s)| put(row + i, s));
+                        let sums = I::tile::<2, L>(lanes, scales, mins, [input(0), input(1)]);
+                        sums.into_iter()
+                            .enumerate()
+                            .for_each(|(i, s)| put(row + i, s));
                         row += 2;
                     }
                     _ => {
                         let inputs = [input(0), input(1), input(2), input(3)];
-                        let sums = I::tile::<4, L, F>(lanes, scales, mins, inputs);
-                        sums.into_iter().enumerate().for_each(|(i, s)| put(row + i, s));
+                        let sums = I::tile::<4, L>(lanes, scales, mins, inputs);
+                        sums.into_iter()
+                            .enumerate()
+                            .for_each(|(i, s)| put(row + i, s));
                         row += 4;
                     }
                 }

@@ -92,7 +92,9 @@ pub fn from_gguf(header: &Header, file: &str) -> Result<Text, EngineError> {
     match header.text("tokenizer.ggml.model") {
         Some("gpt2") => {}
         Some("llama") => {
-            return Err(error("it is a SentencePiece tokenizer, which is not read yet".into()));
+            return Err(error(
+                "it is a SentencePiece tokenizer, which is not read yet".into(),
+            ));
         }
         Some(other) => return Err(error(format!("it is of the type {other:?}"))),
         None => return Err(missing("tokenizer.ggml.model")),
@@ -134,7 +136,9 @@ pub fn from_gguf(header: &Header, file: &str) -> Result<Text, EngineError> {
     tokenizer
         .with_pre_tokenizer(Some(pre_tokenizer(cut).map_err(&error)?))
         .with_decoder(Some(ByteLevel::default()));
-    let types = header.numbers("tokenizer.ggml.token_type").unwrap_or_default();
+    let types = header
+        .numbers("tokenizer.ggml.token_type")
+        .unwrap_or_default();
     let of_type = |wanted: &'static [f64]| {
         words
             .iter()
@@ -145,14 +149,17 @@ pub fn from_gguf(header: &Header, file: &str) -> Result<Text, EngineError> {
     tokenizer
         .add_special_tokens(of_type(&[UNKNOWN, CONTROL]).map(|w| AddedToken::from(w, true)))
         .and_then(|_| {
-            tokenizer
-                .add_tokens(of_type(&[USER_DEFINED]).map(|w| AddedToken::from(w, false).normalized(false)))
+            tokenizer.add_tokens(
+                of_type(&[USER_DEFINED]).map(|w| AddedToken::from(w, false).normalized(false)),
+            )
         })
         .map_err(|e| error(e.to_string()))?;
 
     let id = |key: &str| {
         let id = header.integer(&format!("tokenizer.ggml.{key}_token_id"))?;
-        u32::try_from(id).ok().filter(|&id| (id as usize) < words.len())
+        u32::try_from(id)
+            .ok()
+            .filter(|&id| (id as usize) < words.len())
     };
     let word = |id: Option<u32>| id.map_or_else(String::new, |id| words[id as usize].clone());
     let (bos, eos) = (id("bos"), id("eos"));
@@ -161,10 +168,14 @@ pub fn from_gguf(header: &Header, file: &str) -> Result<Text, EngineError> {
     let add_bos = bos.filter(|_| adds("bos").unwrap_or(cut.regex == Some(LLAMA3)));
     let add_eos = eos.filter(|_| adds("eos").unwrap_or(false));
     if add_bos.is_some() || add_eos.is_some() {
-        let single: Vec<String> = [add_bos.map(|b| word(Some(b))), Some("$A".into()), add_eos.map(|e| word(Some(e)))]
-            .into_iter()
-            .flatten()
-            .collect();
+        let single: Vec<String> = [
+            add_bos.map(|b| word(Some(b))),
+            Some("$A".into()),
+            add_eos.map(|e| word(Some(e))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         let special: Vec<(String, u32)> = [add_bos, add_eos]
             .into_iter()
             .flatten()
@@ -187,8 +198,7 @@ pub fn from_gguf(header: &Header, file: &str) -> Result<Text, EngineError> {
     }
     let template = header
         .text("tokenizer.chat_template")
-        .map(|source| Template::new(source.to_owned(), word(bos), word(eos)))
-        .transpose()?;
+        .map(|source| Template::new(source.to_owned(), word(bos), word(eos)));
     Ok(Text {
         tokenizer,
         template,

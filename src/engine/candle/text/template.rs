@@ -10,38 +10,39 @@ const NAME: &str = "chat_template";
 
 #[derive(Debug)]
 pub struct Template {
-    environment: Environment<'static>,
+    /// Or why the template cannot be read, which matters only to who uses it.
+    environment: Result<Environment<'static>, String>,
     bos: String,
     eos: String,
 }
 
 impl Template {
     /// `bos` and `eos` are the texts of the special tokens, which templates write out.
-    pub fn new(source: String, bos: String, eos: String) -> Result<Self, EngineError> {
+    pub fn new(source: String, bos: String, eos: String) -> Self {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| -> Result<Value, _> {
             Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
         });
         environment.add_function("strftime_now", |format: &str| {
             jiff::Zoned::now().strftime(format).to_string()
         });
-        environment
-            .add_template_owned(NAME, source)
-            .map_err(|error| refused(&error))?;
-        Ok(Self {
-            environment,
+        let added = environment.add_template_owned(NAME, source);
+        Self {
+            environment: added.map(|()| environment).map_err(|e| e.to_string()),
             bos,
             eos,
-        })
+        }
     }
 
     /// A conversation of one user turn, up to where the model's answer begins.
     pub fn user_turn(&self, text: &str) -> Result<String, EngineError> {
-        self.environment
+        let environment = self.environment.as_ref().map_err(refused)?;
+        environment
             .get_template(NAME)
             .and_then(|template| {
                 template.render(context! {
@@ -51,11 +52,11 @@ impl Template {
                     eos_token => self.eos,
                 })
             })
-            .map_err(|error| refused(&error))
+            .map_err(|error| refused(&error.to_string()))
     }
 }
 
-fn refused(error: &minijinja::Error) -> EngineError {
+fn refused(error: &String) -> EngineError {
     EngineError::new(
         format!("the model's chat template failed: {error}"),
         "Set prompts.chat_template to false, or correct the template in the model",

@@ -33,7 +33,7 @@ pub fn from_files(
     generation: Option<&Path>,
     end_of_text: Option<&Value>,
 ) -> Result<Text, EngineError> {
-    let bytes = read_bounded(tokenizer, MAX_FILE_BYTES, false)?;
+    let bytes = read_bounded(tokenizer, MAX_FILE_BYTES)?;
     let mut parsed = Tokenizer::from_bytes(&bytes).map_err(|error| {
         EngineError::new(
             format!("{} cannot be understood: {error}", tokenizer.display()),
@@ -45,7 +45,10 @@ pub fn from_files(
     let _ = parsed.with_truncation(None);
     let config: TokenizerConfig = config.map(read_json).transpose()?.unwrap_or_default();
     let generation: GenerationConfig = generation.map(read_json).transpose()?.unwrap_or_default();
-    let (bos, eos) = (word(config.bos_token.as_ref()), word(config.eos_token.as_ref()));
+    let (bos, eos) = (
+        word(config.bos_token.as_ref()),
+        word(config.eos_token.as_ref()),
+    );
     let mut ends: BTreeSet<u32> = ids(end_of_text)
         .chain(ids(generation.eos_token_id.as_ref()))
         .collect();
@@ -54,8 +57,7 @@ pub fn from_files(
         .chat_template
         .as_ref()
         .and_then(default_template)
-        .map(|source| Template::new(source.to_owned(), bos, eos))
-        .transpose()?;
+        .map(|source| Template::new(source.to_owned(), bos, eos));
     Ok(Text {
         tokenizer: parsed,
         template,
@@ -73,13 +75,16 @@ fn word(token: Option<&Value>) -> String {
 
 fn ids(value: Option<&Value>) -> impl Iterator<Item = u32> {
     let many = value.and_then(Value::as_array).into_iter().flatten();
-    many.chain(value).filter_map(|id| u32::try_from(id.as_u64()?).ok())
+    many.chain(value)
+        .filter_map(|id| u32::try_from(id.as_u64()?).ok())
 }
 
 fn default_template(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| {
         let named = value.as_array()?;
-        let default = named.iter().find(|t| t.get("name").is_some_and(|n| n == "default"));
+        let default = named
+            .iter()
+            .find(|t| t.get("name").is_some_and(|n| n == "default"));
         default.or(named.first())?.get("template")?.as_str()
     })
 }

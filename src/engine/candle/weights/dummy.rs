@@ -37,11 +37,7 @@ impl<'a> Dummy<'a> {
     }
 
     /// Of the types that the file's header names.
-    pub fn like(
-        model: &'a GgufModel,
-        placement: Placement,
-        seed: u64,
-    ) -> Self {
+    pub fn like(model: &'a GgufModel, placement: Placement, seed: u64) -> Self {
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
             like: Like::Gguf(model, placement),
@@ -57,14 +53,13 @@ impl<'a> Dummy<'a> {
         Ok(Weights::Float(match precision {
             Precision::Fp16 => Float::from_f16(n, k, values.map(f16::from_f32).collect()),
             Precision::Bf16 => Float::from_bf16(n, k, values.map(bf16::from_f32).collect()),
-            Precision::Auto | Precision::Fp32 => {
-                Float::new(n, k, values.collect(), precision).map_err(|error| {
+            Precision::Auto | Precision::Fp32 => Float::new(n, k, values.collect(), precision)
+                .map_err(|error| {
                     EngineError::new(
                         format!("cannot make random weights: {error}"),
                         "Report this as a defect",
                     )
-                })?
-            }
+                })?,
         }))
     }
 }

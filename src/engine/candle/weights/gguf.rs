@@ -41,7 +41,10 @@ impl GgufModel {
         let bytes = file.metadata().map_err(cannot)?.len();
         let header = Header::read(BufReader::new(&file), bytes, expect).map_err(|error| {
             EngineError::new(
-                format!("{} is not a GGUF file that can be used: {error}", path.display()),
+                format!(
+                    "{} is not a GGUF file that can be used: {error}",
+                    path.display()
+                ),
                 "Download the file again, and compare its SHA-256 with the publisher's",
             )
         })?;
@@ -170,7 +173,9 @@ impl GgufModel {
         if info.elements() > 1 << 16 {
             return Err(self.error("rope_freqs.weight is too large", "Download the model anew"));
         }
-        Ok(RopeScaling::Factors(self.floats("rope_freqs.weight", info)?))
+        Ok(RopeScaling::Factors(
+            self.floats("rope_freqs.weight", info)?,
+        ))
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo, EngineError> {
@@ -204,7 +209,11 @@ impl GgufModel {
     /// The tensor, if it has the shape that the model's numbers ask for.
     fn shaped(&self, name: &str, dimensions: &[usize]) -> Result<&TensorInfo, EngineError> {
         let info = self.info(name)?;
-        let same = info.dimensions.iter().map(|&d| d as usize).eq(dimensions.iter().copied());
+        let same = info
+            .dimensions
+            .iter()
+            .map(|&d| d as usize)
+            .eq(dimensions.iter().copied());
         if same {
             return Ok(info);
         }
@@ -219,7 +228,9 @@ impl GgufModel {
 
     /// Type of a role's tensor as stored, for random weights of the same kind.
     pub fn kind(&self, role: Role, n: usize, k: usize) -> Result<GgmlType, EngineError> {
-        Ok(self.shaped(&format!("{}.weight", name(role)), &[k, n])?.kind)
+        Ok(self
+            .shaped(&format!("{}.weight", name(role)), &[k, n])?
+            .kind)
     }
 
     pub fn is_quantised(&self) -> bool {
@@ -273,14 +284,20 @@ fn place(
     match (kind.storage(), placement.precision) {
         (Storage::Quantised(quantised), _) if placement.quantized == QuantizedWeights::Native => {
             let (elements, bytes) = (kind.block_elements(), kind.block_bytes());
-            Ok(Weights::Packed(Packed::new(&quantised, elements, bytes, n, k, raw)))
+            Ok(Weights::Packed(Packed::new(
+                &quantised, elements, bytes, n, k, raw,
+            )))
         }
-        (Storage::F16, Precision::Auto | Precision::Fp16) => {
-            Ok(Weights::Float(Float::from_f16(n, k, pairs(raw).map(f16::from_le_bytes).collect())))
-        }
-        (Storage::Bf16, Precision::Auto | Precision::Bf16) => {
-            Ok(Weights::Float(Float::from_bf16(n, k, pairs(raw).map(bf16::from_le_bytes).collect())))
-        }
+        (Storage::F16, Precision::Auto | Precision::Fp16) => Ok(Weights::Float(Float::from_f16(
+            n,
+            k,
+            pairs(raw).map(f16::from_le_bytes).collect(),
+        ))),
+        (Storage::Bf16, Precision::Auto | Precision::Bf16) => Ok(Weights::Float(Float::from_bf16(
+            n,
+            k,
+            pairs(raw).map(bf16::from_le_bytes).collect(),
+        ))),
         (_, precision) => float(precision),
     }
 }
@@ -292,9 +309,16 @@ fn pairs(raw: &[u8]) -> impl Iterator<Item = [u8; 2]> {
 /// All elements in `f32`.
 fn unpack(kind: GgmlType, raw: &[u8]) -> Vec<f32> {
     match kind.storage() {
-        Storage::F32 => raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Storage::F32 => raw
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
         Storage::F16 => pairs(raw).map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Storage::Bf16 => pairs(raw).map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        Storage::Bf16 => pairs(raw)
+            .map(|b| bf16::from_le_bytes(b).to_f32())
+            .collect(),
         Storage::Quantised(quantised) => {
             let elements = kind.block_elements();
             let mut out = Vec::with_capacity(raw.len() / kind.block_bytes() * elements);

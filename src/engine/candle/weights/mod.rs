@@ -114,8 +114,8 @@ pub fn check_memory(plan: &Plan, bytes_each: u64) -> Result<(), EngineError> {
         + 3 * shape.hidden * shape.intermediate;
     let tables = if plan.tied { 1 } else { 2 };
     // The shape's bounds keep this far from overflow.
-    let parameters = layer as u64 * shape.layers as u64
-        + tables * shape.vocabulary as u64 * shape.hidden as u64;
+    let parameters =
+        layer as u64 * shape.layers as u64 + tables * shape.vocabulary as u64 * shape.hidden as u64;
     let needed = parameters.saturating_mul(bytes_each);
     let info = rustix::system::sysinfo();
     let memory = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));

@@ -9,15 +9,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorInfo};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{AttentionBias, Part, Plan, Role, Source};
 use crate::config::Precision;
 use crate::engine::EngineError;
-use crate::engine::candle::files::{read_bounded, read_json};
+use crate::engine::candle::files::read_json;
 use crate::engine::candle::llama::{Rope, RopeScaling, Shape};
 use crate::engine::candle::matrix::{Float, Matrix, Weights};
 
@@ -96,16 +95,26 @@ impl SafetensorsShape {
         };
         let window = self.sliding_window.as_ref().is_some_and(|w| !w.is_null());
         if window && self.use_sliding_window.unwrap_or(true) {
-            return Err(error("it attends through a sliding window".into(), elsewhere));
+            return Err(error(
+                "it attends through a sliding window".into(),
+                elsewhere,
+            ));
         }
-        if self.quantization_config.as_ref().is_some_and(|q| !q.is_null()) {
+        if self
+            .quantization_config
+            .as_ref()
+            .is_some_and(|q| !q.is_null())
+        {
             return Err(error(
                 "its safetensors weights are quantised".into(),
                 "Use the unquantised model, a GGUF file, or vLLM",
             ));
         }
         if self.hidden_act.as_deref().is_some_and(|act| act != "silu") {
-            return Err(error(format!("it activates with {:?}", self.hidden_act), elsewhere));
+            return Err(error(
+                format!("it activates with {:?}", self.hidden_act),
+                elsewhere,
+            ));
         }
         let shape = Shape {
             architecture: architecture.to_owned(),
@@ -145,8 +154,12 @@ impl SafetensorsShape {
                 .and_then(Value::as_f64)
                 .ok_or_else(|| format!("its rotary scaling lacks the number {key}"))
         };
-        let theta = get("rope_theta").and_then(Value::as_f64).or(self.rope_theta);
-        let kind = get("rope_type").or_else(|| get("type")).and_then(Value::as_str);
+        let theta = get("rope_theta")
+            .and_then(Value::as_f64)
+            .or(self.rope_theta);
+        let kind = get("rope_type")
+            .or_else(|| get("type"))
+            .and_then(Value::as_str);
         let scaling = match kind {
             None | Some("default") => RopeScaling::None,
             Some("linear") => RopeScaling::Linear {
@@ -196,24 +209,34 @@ impl SafetensorsModel {
     fn add(&mut self, path: &Path) -> Result<(), EngineError> {
         let broken = |what: String| {
             EngineError::new(
-                format!("{} is not a safetensors file that can be used: {what}", path.display()),
+                format!(
+                    "{} is not a safetensors file that can be used: {what}",
+                    path.display()
+                ),
                 "Download the file again, and compare its SHA-256 with the publisher's",
             )
         };
         let file = File::open(path).map_err(|e| broken(e.to_string()))?;
         let bytes = file.metadata().map_err(|e| broken(e.to_string()))?.len();
         let mut length = [0; 8];
-        file.read_exact_at(&mut length, 0).map_err(|e| broken(e.to_string()))?;
+        file.read_exact_at(&mut length, 0)
+            .map_err(|e| broken(e.to_string()))?;
         let header_bytes = u64::from_le_bytes(length);
         if header_bytes > MAX_HEADER_BYTES || header_bytes + 8 > bytes {
-            return Err(broken(format!("its header claims {header_bytes} bytes of {bytes}")));
+            return Err(broken(format!(
+                "its header claims {header_bytes} bytes of {bytes}"
+            )));
         }
-        let header = read_bounded(path, header_bytes + 8, true)?;
+        let mut header = vec![0; header_bytes as usize];
+        file.read_exact_at(&mut header, 8)
+            .map_err(|e| broken(e.to_string()))?;
         // Checks that the tensors tile the data without gap or overlap, and fit their types.
-        let (_, metadata) =
-            SafeTensors::read_metadata(&header).map_err(|error| broken(error.to_string()))?;
+        let metadata: Metadata =
+            serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
         if header_bytes + 8 + metadata.data_len() as u64 != bytes {
-            return Err(broken("its tensors and its length disagree: it is cut off".into()));
+            return Err(broken(
+                "its tensors and its length disagree: it is cut off".into(),
+            ));
         }
         let index = self.files.len();
         for (name, info) in metadata.tensors() {
@@ -235,7 +258,10 @@ impl SafetensorsModel {
     }
 
     fn error(&self, what: String) -> EngineError {
-        let file = self.files.first().map_or(Path::new("the model"), |(path, _)| path);
+        let file = self
+            .files
+            .first()
+            .map_or(Path::new("the model"), |(path, _)| path);
         EngineError::new(
             format!("the model of {} cannot be used: {what}", file.display()),
             "Check that config.json and the weights belong together",
@@ -281,12 +307,16 @@ impl Source for SafetensorsModel {
         let name = format!("{}.weight", name(role));
         let (dtype, raw) = self.raw(&name, &[n, k])?;
         let float = match (dtype, self.precision) {
-            (Dtype::F16, Precision::Auto | Precision::Fp16) => {
-                Ok(Float::from_f16(n, k, pairs(&raw).map(f16::from_le_bytes).collect()))
-            }
-            (Dtype::BF16, Precision::Auto | Precision::Bf16) => {
-                Ok(Float::from_bf16(n, k, pairs(&raw).map(bf16::from_le_bytes).collect()))
-            }
+            (Dtype::F16, Precision::Auto | Precision::Fp16) => Ok(Float::from_f16(
+                n,
+                k,
+                pairs(&raw).map(f16::from_le_bytes).collect(),
+            )),
+            (Dtype::BF16, Precision::Auto | Precision::Bf16) => Ok(Float::from_bf16(
+                n,
+                k,
+                pairs(&raw).map(bf16::from_le_bytes).collect(),
+            )),
             (dtype, precision) => {
                 let values = unpack(dtype, &raw).ok_or_else(|| self.unusable(&name, dtype))?;
                 Float::new(n, k, values, precision)
@@ -314,9 +344,16 @@ fn pairs(raw: &[u8]) -> impl Iterator<Item = [u8; 2]> {
 
 fn unpack(dtype: Dtype, raw: &[u8]) -> Option<Vec<f32>> {
     Some(match dtype {
-        Dtype::F32 => raw.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F32 => raw
+            .as_chunks()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
         Dtype::F16 => pairs(raw).map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::BF16 => pairs(raw).map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::BF16 => pairs(raw)
+            .map(|b| bf16::from_le_bytes(b).to_f32())
+            .collect(),
         _ => return None,
     })
 }
