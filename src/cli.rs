@@ -8,7 +8,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// prefill and decode, with an error bar on every joule, and delivers the numbers to MLflow and
 /// other tools.
 #[derive(Debug, Parser)]
-#[command(name = "lem", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "lem",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 #[command(after_help = "\
 Examples:
   lem run configs/quickstart.yaml                 measure a small real model
@@ -41,10 +46,10 @@ pub enum Verb {
     /// Show what this machine is and what can be measured on it
     Env(EnvArgs),
     /// Print a completion script for a shell
-    #[command(after_help = "Example:\n  lem completions bash > ~/.local/share/bash-completion/completions/lem")]
-    Completions {
-        shell: clap_complete::Shell,
-    },
+    #[command(
+        after_help = "Example:\n  lem completions bash > ~/.local/share/bash-completion/completions/lem"
+    )]
+    Completions { shell: clap_complete::Shell },
     /// Write the manual pages
     Man {
         /// Folder for one page a verb; left out, lem's own page goes to standard output

@@ -70,8 +70,12 @@ pub fn make(
         )])),
         other => {
             let near = BUILT.iter().map(|s| (strsim::jaro_winkler(s, other), *s));
-            let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.7);
-            let hint = near.map(|(_, name)| format!(" Did you mean {name}?")).unwrap_or_default();
+            let near = near
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .filter(|(likeness, _)| *likeness > 0.7);
+            let hint = near
+                .map(|(_, name)| format!(" Did you mean {name}?"))
+                .unwrap_or_default();
             Err(SinkErrors(vec![format!(
                 "there is no sink {other:?}.{hint} This version delivers to: {}",
                 BUILT.join(", ")
@@ -168,7 +172,10 @@ fn mlflow(
         settings.log_system_metrics = system;
     }
     // A relative store must be found again from elsewhere.
-    let local = settings.tracking_uri.as_deref().filter(|uri| !uri.contains(':'));
+    let local = settings
+        .tracking_uri
+        .as_deref()
+        .filter(|uri| !uri.contains(':'));
     if local.is_some() || settings.tracking_uri.is_none() {
         let path = PathBuf::from(local.unwrap_or("mlruns"));
         settings.tracking_uri = Some(absolute(path).display().to_string());

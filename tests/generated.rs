@@ -12,7 +12,10 @@ fn check(path: &str, text: &str) {
         return;
     }
     let found = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(found == text, "{path} is not current: run LEM_UPDATE=1 cargo test --test generated");
+    assert!(
+        found == text,
+        "{path} is not current: run LEM_UPDATE=1 cargo test --test generated"
+    );
 }
 
 #[test]

@@ -17,11 +17,7 @@ use crate::results::{self, RunResult, store};
 /// Appends metrics, tables, artifacts and the end to the log. The configuration and
 /// the series are files by then; `artifacts/result.json` is the result without its
 /// deliveries, which nobody can know before they happen.
-pub fn close(
-    spool: &Spool,
-    status: RunStatus,
-    reason: Option<String>,
-) -> Result<(), Failure> {
+pub fn close(spool: &Spool, status: RunStatus, reason: Option<String>) -> Result<(), Failure> {
     let folder = spool.folder();
     let data = read(folder)?.with_status(status, reason.clone());
     let analysis = analysis::analyse(&data);
@@ -39,7 +35,8 @@ pub fn close(
     write_snapshot(folder, &result)?;
     artifacts.push((RESULT, ArtifactKind::Result));
     for (path, kind) in artifacts {
-        let (sha256, bytes) = hash(&folder.join(path)).map_err(|error| cannot(folder, path, &error))?;
+        let (sha256, bytes) =
+            hash(&folder.join(path)).map_err(|error| cannot(folder, path, &error))?;
         spool.record(Record::Artifact(Artifact {
             path: path.to_owned(),
             artifact: kind,
@@ -52,7 +49,9 @@ pub fn close(
         reason,
         analysis: analysis::VERSION,
     }));
-    spool.commit().map_err(|error| cannot(folder, lem_delivery::RECORDS_FILE, &error))
+    spool
+        .commit()
+        .map_err(|error| cannot(folder, lem_delivery::RECORDS_FILE, &error))
 }
 
 /// The configuration as it was resolved.
@@ -69,8 +68,11 @@ pub fn close_killed(folder: &Path) -> Result<(), Failure> {
 
 /// Writes `result.json`, with what each sink received.
 pub fn write_result(folder: &Path, exports: &[Outcome]) -> Result<RunResult, Failure> {
-    let exports = exports.iter().filter_map(|outcome| serde_json::to_value(outcome).ok());
-    let result = store::rebuild(folder, exports.collect()).map_err(|e| Failure::failed(e.to_string()))?;
+    let exports = exports
+        .iter()
+        .filter_map(|outcome| serde_json::to_value(outcome).ok());
+    let result =
+        store::rebuild(folder, exports.collect()).map_err(|e| Failure::failed(e.to_string()))?;
     store::write(folder, &result).map_err(|e| Failure::failed(e.to_string()))?;
     Ok(result)
 }

@@ -19,7 +19,9 @@ pub fn man(out: Option<&Path>) -> Outcome {
         let mut page = Vec::new();
         clap_mangen::Man::new(Cli::command())
             .render(&mut page)
-            .map_err(|error| Failure::failed(format!("the manual page could not be made: {error}")))?;
+            .map_err(|error| {
+                Failure::failed(format!("the manual page could not be made: {error}"))
+            })?;
         show(&String::from_utf8_lossy(&page));
         return Ok(Exit::Done);
     };
@@ -46,11 +48,20 @@ pub fn cli_md() -> String {
 }
 
 fn add(out: &mut String, command: &mut clap::Command) {
-    let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+    let name = command
+        .get_bin_name()
+        .unwrap_or(command.get_name())
+        .to_owned();
     let help = command.render_long_help().to_string();
     let lines: Vec<_> = help.lines().map(str::trim_end).collect();
-    out.push_str(&format!("\n## {name}\n\n```\n{}\n```\n", lines.join("\n").trim_end()));
-    for verb in command.get_subcommands_mut().filter(|verb| verb.get_name() != "help") {
+    out.push_str(&format!(
+        "\n## {name}\n\n```\n{}\n```\n",
+        lines.join("\n").trim_end()
+    ));
+    for verb in command
+        .get_subcommands_mut()
+        .filter(|verb| verb.get_name() != "help")
+    {
         add(out, verb);
     }
 }

@@ -14,7 +14,12 @@ pub fn config(verb: &ConfigVerb) -> Outcome {
             require_built(&resolved)?;
             show(&format!("{} is a valid configuration", config.display()));
         }
-        ConfigVerb::Show { config, set, origin, format } => {
+        ConfigVerb::Show {
+            config,
+            set,
+            origin,
+            format,
+        } => {
             let resolved = resolve(Some(config), set, Vec::new())?;
             let format = match format {
                 Format::Table => config::Format::Yaml,
@@ -45,6 +50,9 @@ fn write_new(file: &Path) -> Result<(), Failure> {
             file.display()
         )),
     })?;
-    super::say(&format!("Wrote {}. Next: lem config validate {0}", file.display()));
+    super::say(&format!(
+        "Wrote {}. Next: lem config validate {0}",
+        file.display()
+    ));
     Ok(())
 }

@@ -15,8 +15,9 @@ pub fn env(args: &EnvArgs) -> Outcome {
         Format::Table => environment::render(&environment, &inventory),
         Format::Json => {
             let all = serde_json::json!({ "environment": environment, "measurable": inventory });
-            serde_json::to_string_pretty(&all)
-                .map_err(|error| Failure::failed(format!("the environment cannot be shown: {error}")))?
+            serde_json::to_string_pretty(&all).map_err(|error| {
+                Failure::failed(format!("the environment cannot be shown: {error}"))
+            })?
         }
     });
     Ok(Exit::Done)

@@ -12,7 +12,9 @@ use crate::sinks;
 
 pub fn export(args: &ExportArgs) -> Outcome {
     if !args.deadline.is_finite() || args.deadline < 0.0 {
-        return Err(Failure::usage("--deadline takes a number of seconds, 0 or more"));
+        return Err(Failure::usage(
+            "--deadline takes a number of seconds, 0 or more",
+        ));
     }
     let log = Log::read(&args.run).map_err(|error| Failure::usage(error.to_string()))?;
     let (config, ecosystem) = settings(args)?;
@@ -30,7 +32,9 @@ pub fn export(args: &ExportArgs) -> Outcome {
     }
     match log.standing {
         Standing::Running { pid } => {
-            let pid = pid.map(|pid| format!(" by process {pid}")).unwrap_or_default();
+            let pid = pid
+                .map(|pid| format!(" by process {pid}"))
+                .unwrap_or_default();
             return Err(Failure::failed(format!(
                 "the run in {} is still being measured{pid}. Wait for its end, then export it",
                 args.run.display()
@@ -82,7 +86,11 @@ pub fn told(outcome: &Delivered) -> String {
         GaveUp => "refused",
     };
     let mut lines = vec![format!("{}: {state}", outcome.sink)];
-    if let Some(at) = outcome.receipt.as_ref().and_then(|receipt| receipt.look_at.as_deref()) {
+    if let Some(at) = outcome
+        .receipt
+        .as_ref()
+        .and_then(|receipt| receipt.look_at.as_deref())
+    {
         lines.push(format!("  look at {at}"));
     } else {
         lines.push(format!("  to {}", outcome.destination));

@@ -32,8 +32,13 @@ fn row(def: &MetricDef) -> Value {
 
 /// Fixed ones as `name=value`, the others by name.
 fn attributes(def: &MetricDef) -> Vec<String> {
-    let fixed = def.fixed.iter().map(|(name, value)| format!("{name}={value}"));
-    fixed.chain(def.attributes.iter().map(|name| (*name).to_owned())).collect()
+    let fixed = def
+        .fixed
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"));
+    fixed
+        .chain(def.attributes.iter().map(|name| (*name).to_owned()))
+        .collect()
 }
 
 fn table() -> String {
@@ -42,7 +47,13 @@ fn table() -> String {
     table.set_header(["id", "unit", "kind", "MLflow and W&B", "Prometheus"]);
     for def in METRICS {
         let kind = format!("{:?}", def.kind).to_lowercase();
-        table.add_row([def.id, def.unit, &kind, &def.key_template(), &def.prometheus_name(None)]);
+        table.add_row([
+            def.id,
+            def.unit,
+            &kind,
+            &def.key_template(),
+            &def.prometheus_name(None),
+        ]);
     }
     format!("{table}\n\nOTel names, attributes and help: lem metrics --format json")
 }
@@ -65,7 +76,13 @@ pub fn markdown() -> String {
     );
     for def in METRICS {
         let kind = format!("{:?}", def.kind).to_lowercase();
-        let cell = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+        let cell = |text: &str| {
+            if text.is_empty() {
+                String::new()
+            } else {
+                format!("`{text}`")
+            }
+        };
         let attributes: Vec<_> = attributes(def).iter().map(|a| cell(a)).collect();
         out.push_str(&format!(
             "| {} | {} | {kind} | {} | {} | {} | {} | {} |\n",

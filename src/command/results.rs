@@ -61,7 +61,9 @@ fn look(run: &Path) -> Result<RunResult, Failure> {
             data.with_status(RunStatus::Killed, None)
         }
         Standing::Running { pid } => {
-            let pid = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            let pid = pid
+                .map(|pid| format!(" (process {pid})"))
+                .unwrap_or_default();
             say(&format!("This run is still going on{pid}"));
             data
         }
@@ -76,6 +78,12 @@ fn of(data: &RunData, run: &Path) -> RunResult {
 
 /// What earlier deliveries said, from the result that stands there.
 pub fn exports_of(run: &Path) -> Vec<Delivered> {
-    let Ok(result) = store::read(run) else { return Vec::new() };
-    result.exports.into_iter().filter_map(|e| serde_json::from_value(e).ok()).collect()
+    let Ok(result) = store::read(run) else {
+        return Vec::new();
+    };
+    result
+        .exports
+        .into_iter()
+        .filter_map(|e| serde_json::from_value(e).ok())
+        .collect()
 }

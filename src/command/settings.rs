@@ -39,7 +39,9 @@ pub fn resolve(
 /// Refuses what this build does not do, and warns of what it leaves undone.
 pub fn require_built(resolved: &Resolved) -> Result<Vec<crate::config::Finding>, Failure> {
     let findings = unbuilt(resolved, &built());
-    let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let refused = findings
+        .iter()
+        .any(|finding| finding.severity == Severity::Error);
     if refused {
         let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
         return Err(Failure::usage(lines.join("\n")));

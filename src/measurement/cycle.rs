@@ -220,7 +220,11 @@ impl Segments<'_> {
     }
 
     fn write(&self, segment: u32, start_ns: u64) -> u64 {
-        let Window { samples, notes, missed } = self.probe.take_segment();
+        let Window {
+            samples,
+            notes,
+            missed,
+        } = self.probe.take_segment();
         self.missed.fetch_add(missed, Ordering::Relaxed);
         let spans = lock(self.collector).take(self.events.drain());
         let end_ns = Stamp::mono_ns();

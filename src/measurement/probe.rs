@@ -74,7 +74,12 @@ impl From<sampler::Window> for Window {
             let reasons: Vec<_> = source.reasons.iter().map(|r| r.why.as_str()).collect();
             notes.push(warning(
                 "meter.missed",
-                format!("{} missed {} readings: {}", source.source, source.count, reasons.join("; ")),
+                format!(
+                    "{} missed {} readings: {}",
+                    source.source,
+                    source.count,
+                    reasons.join("; ")
+                ),
                 "Look whether another program holds the sensor, or raise measurement.interval_ms",
             ));
         }
@@ -87,10 +92,18 @@ impl From<sampler::Window> for Window {
         }
         let missed = stats.late_or_missed();
         notes.push(Record::Clock(window.clock));
-        Self { samples: window.samples, notes, missed }
+        Self {
+            samples: window.samples,
+            notes,
+            missed,
+        }
     }
 }
 
 fn warning(code: &str, message: String, remedy: &str) -> Record {
-    Record::Warning(Warning { code: code.into(), message, remedy: remedy.into() })
+    Record::Warning(Warning {
+        code: code.into(),
+        message,
+        remedy: remedy.into(),
+    })
 }

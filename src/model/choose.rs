@@ -21,11 +21,16 @@ pub(crate) trait Store {
 }
 
 /// Finds the model's files and gets them: the named one, else safetensors with
-/// their `config.json`, else the only GGUF.
+/// their `config.json`, else the only GGUF. Where only the shape is wanted
+/// (`load_format: dummy`), a `config.json` is enough and no weights are fetched.
 pub(crate) fn collect(
     store: &mut dyn Store,
     file: Option<&str>,
+    shape_only: bool,
 ) -> Result<ModelFormat, EngineError> {
+    if shape_only && file.is_none() && store.names().iter().any(|name| name == "config.json") {
+        return safetensors(store, &[]);
+    }
     match choose(store, file)? {
         Choice::Gguf(name) => Ok(ModelFormat::Gguf(store.get(&name)?)),
         Choice::Weights(names) => safetensors(store, &names),

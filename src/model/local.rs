@@ -12,10 +12,10 @@ use super::disk::cannot;
 const MOST_FILES: usize = 10_000;
 
 /// The model in a folder, or the one that a file is.
-pub(crate) fn find(path: &Path) -> Result<ModelFormat, EngineError> {
+pub(crate) fn find(path: &Path, shape_only: bool) -> Result<ModelFormat, EngineError> {
     let meta = std::fs::metadata(path).map_err(|error| cannot("read", path, &error))?;
     if meta.is_dir() {
-        return collect(&mut Folder::read(path)?, None);
+        return collect(&mut Folder::read(path)?, None, shape_only);
     }
     let refuse = |why: &str| {
         EngineError::new(
@@ -35,7 +35,7 @@ pub(crate) fn find(path: &Path) -> Result<ModelFormat, EngineError> {
     };
     let name = path.file_name().and_then(|name| name.to_str());
     match path.extension().and_then(|end| end.to_str()) {
-        Some("gguf" | "safetensors") => collect(&mut Folder::read(folder)?, name),
+        Some("gguf" | "safetensors") => collect(&mut Folder::read(folder)?, name, false),
         // a blob of the hub's cache has no ending; the first four bytes tell
         _ if starts_with_gguf(path) => Ok(ModelFormat::Gguf(path.to_owned())),
         _ => Err(refuse("is no model file that lem reads")),

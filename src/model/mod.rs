@@ -38,7 +38,10 @@ pub fn resolve(
     let (format, source) = match &uri {
         ModelUri::Local(path) => {
             let source = path.canonicalize().unwrap_or_else(|_| path.clone());
-            (local::find(path)?, source.display().to_string())
+            (
+                local::find(path, options.shape_only)?,
+                source.display().to_string(),
+            )
         }
         ModelUri::Hub {
             repo,

@@ -15,6 +15,8 @@ pub struct Options {
     pub sha256: Option<String>,
     /// The Python that has pip.
     pub python: String,
+    /// The model's shape is enough: its weights will be random.
+    pub shape_only: bool,
 }
 
 impl Options {
@@ -29,6 +31,7 @@ impl Options {
             hub: Hub::from(get),
             cache: cache.or_else(|| Some(caches?.join("lem"))),
             sha256: None,
+            shape_only: false,
             python: get("LEM_PYTHON").unwrap_or_else(|| "python3".to_owned()),
             home,
         }

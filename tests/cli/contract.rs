@@ -9,10 +9,29 @@ fn a_run_gives_one_json_object_with_the_agreed_fields() {
     let bench = Bench::new();
     let result = bench.result(&[], 0);
     for field in [
-        "schema_version", "producer", "run_id", "run_dir", "status", "prefill_time_ms", "decode_time_ms",
-        "prefill_energy_j", "decode_energy_j", "prefill_tokens_per_sec", "decode_tokens_per_sec", "baseline_power_w",
-        "time_series", "environment", "quality", "total_energy_j", "total_energy_corrected_j",
-        "energy_per_output_token_j", "tokens", "cycles", "warnings", "exports", "provenance",
+        "schema_version",
+        "producer",
+        "run_id",
+        "run_dir",
+        "status",
+        "prefill_time_ms",
+        "decode_time_ms",
+        "prefill_energy_j",
+        "decode_energy_j",
+        "prefill_tokens_per_sec",
+        "decode_tokens_per_sec",
+        "baseline_power_w",
+        "time_series",
+        "environment",
+        "quality",
+        "total_energy_j",
+        "total_energy_corrected_j",
+        "energy_per_output_token_j",
+        "tokens",
+        "cycles",
+        "warnings",
+        "exports",
+        "provenance",
     ] {
         assert!(result.get(field).is_some(), "{field} is missing");
     }
@@ -20,16 +39,30 @@ fn a_run_gives_one_json_object_with_the_agreed_fields() {
     assert_eq!(result["status"], "finished");
     for latency in ["ttft_ms", "itl_ms", "tpot_ms", "e2e_ms"] {
         for quantile in ["mean", "p50", "p90", "p99"] {
-            assert!(result["latency"][latency][quantile].is_number(), "{latency}.{quantile}");
+            assert!(
+                result["latency"][latency][quantile].is_number(),
+                "{latency}.{quantile}"
+            );
         }
     }
     assert_eq!(result["cycles"].as_array().unwrap().len(), 3);
     assert_eq!(result["tokens"]["input"], 3 * 4 * 16);
     assert_eq!(result["tokens"]["output"], 3 * 4 * 16);
-    for energy in ["prefill_energy_j", "total_energy_j", "energy_per_output_token_j", "baseline_power_w"] {
+    for energy in [
+        "prefill_energy_j",
+        "total_energy_j",
+        "energy_per_output_token_j",
+        "baseline_power_w",
+    ] {
         let quantity = &result[energy];
-        assert!(quantity.get("value").is_some() && quantity.get("how").is_some(), "{energy}: {quantity}");
-        assert!(quantity["value"].is_number() || quantity["reason"].is_string(), "{energy}: {quantity}");
+        assert!(
+            quantity.get("value").is_some() && quantity.get("how").is_some(),
+            "{energy}: {quantity}"
+        );
+        assert!(
+            quantity["value"].is_number() || quantity["reason"].is_string(),
+            "{energy}: {quantity}"
+        );
     }
     assert!(run_dir(&result).join("records.jsonl").exists());
     assert!(run_dir(&result).join("timeseries.parquet").exists());
@@ -39,21 +72,38 @@ fn a_run_gives_one_json_object_with_the_agreed_fields() {
 #[test]
 fn every_result_validates_against_the_published_schema() {
     let bench = Bench::new();
-    let schema: Value = serde_json::from_str(include_str!("../../docs/result.schema.json")).unwrap();
+    let schema: Value =
+        serde_json::from_str(include_str!("../../docs/result.schema.json")).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let result = bench.result(&[], 0);
-    let wrong: Vec<_> = validator.iter_errors(&result).map(|e| format!("{}: {e}", e.instance_path())).collect();
+    let wrong: Vec<_> = validator
+        .iter_errors(&result)
+        .map(|e| format!("{}: {e}", e.instance_path()))
+        .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
 fn a_wrong_configuration_is_refused_whole_before_anything_is_touched() {
     let bench = Bench::new();
-    let out = bench.run(&["--set", "num_cycls=3", "--set", "batching.batch_size=0", "--set", "backend=vlm"]);
+    let out = bench.run(&[
+        "--set",
+        "num_cycls=3",
+        "--set",
+        "batching.batch_size=0",
+        "--set",
+        "backend=vlm",
+    ]);
     assert_eq!(out.status.code(), Some(2));
     assert!(out.stdout.is_empty());
     let told = stderr(&out);
-    for expected in ["num_cycls", "num_cycles", "batching.batch_size", "vllm", "3 errors"] {
+    for expected in [
+        "num_cycls",
+        "num_cycles",
+        "batching.batch_size",
+        "vllm",
+        "3 errors",
+    ] {
         assert!(told.contains(expected), "{expected} is not in:\n{told}");
     }
     assert!(bench.runs().is_empty());
@@ -62,11 +112,21 @@ fn a_wrong_configuration_is_refused_whole_before_anything_is_touched() {
 #[test]
 fn flags_of_parts_that_are_not_built_are_refused_with_a_sentence() {
     let bench = Bench::new();
-    for flag in ["--wandb", "--prometheus", "--prometheus=127.0.0.1:1", "--otlp", "--profile"] {
+    for flag in [
+        "--wandb",
+        "--prometheus",
+        "--prometheus=127.0.0.1:1",
+        "--otlp",
+        "--profile",
+    ] {
         let out = bench.run(&[flag]);
         assert_eq!(out.status.code(), Some(2), "{flag}");
         let name = flag.split('=').next().unwrap();
-        assert!(stderr(&out).contains(name) && stderr(&out).contains("yet"), "{}", stderr(&out));
+        assert!(
+            stderr(&out).contains(name) && stderr(&out).contains("yet"),
+            "{}",
+            stderr(&out)
+        );
     }
     let out = bench.run(&["--resume", "x"]);
     assert_eq!(out.status.code(), Some(2));
@@ -88,7 +148,14 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
     let show = |set: &[&str]| {
         let out = bench
             .lem()
-            .args(["config", "show", "tiny.yaml", "--origin", "--format", "json"])
+            .args([
+                "config",
+                "show",
+                "tiny.yaml",
+                "--origin",
+                "--format",
+                "json",
+            ])
             .args(set)
             .env("LEM_NUM_CYCLES", "5")
             .env("LEM_BATCHING__BATCH_SIZE", "4")
@@ -111,11 +178,24 @@ fn the_environment_beats_the_file_and_a_flag_beats_both() {
 
 #[test]
 fn the_catalogue_is_a_list_with_every_name() {
-    let out = Bench::new().lem().args(["metrics", "--format", "json"]).output().unwrap();
+    let out = Bench::new()
+        .lem()
+        .args(["metrics", "--format", "json"])
+        .output()
+        .unwrap();
     let metrics: Vec<Value> = serde_json::from_slice(&out.stdout).unwrap();
     assert!(metrics.len() > 80);
     for metric in &metrics {
-        for field in ["id", "unit", "kind", "attributes", "mlflow", "wandb", "otel", "prometheus"] {
+        for field in [
+            "id",
+            "unit",
+            "kind",
+            "attributes",
+            "mlflow",
+            "wandb",
+            "otel",
+            "prometheus",
+        ] {
             assert!(metric.get(field).is_some(), "{metric}");
         }
     }
@@ -123,7 +203,11 @@ fn the_catalogue_is_a_list_with_every_name() {
 
 #[test]
 fn this_machine_is_described() {
-    let out = Bench::new().lem().args(["env", "--format", "json"]).output().unwrap();
+    let out = Bench::new()
+        .lem()
+        .args(["env", "--format", "json"])
+        .output()
+        .unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let env: Value = serde_json::from_slice(&out.stdout).unwrap();
     assert!(env["environment"]["cpu"].is_object());
@@ -133,9 +217,18 @@ fn this_machine_is_described() {
 #[test]
 fn a_baseline_is_measured_where_it_is_asked_for() {
     let bench = Bench::new();
-    let quick = ["--set", "measurement.baseline.duration_s=0.5", "--set", "measurement.baseline.settle_s=0"];
+    let quick = [
+        "--set",
+        "measurement.baseline.duration_s=0.5",
+        "--set",
+        "measurement.baseline.settle_s=0",
+    ];
     let result = bench.result(&[&quick[..], &["--measure-baseline"]].concat(), 0);
-    assert!(result["baseline_power_w"]["value"].as_f64().unwrap() > 0.0, "{}", result["baseline_power_w"]);
+    assert!(
+        result["baseline_power_w"]["value"].as_f64().unwrap() > 0.0,
+        "{}",
+        result["baseline_power_w"]
+    );
     assert!(result["total_energy_corrected_j"]["value"].is_number());
     let without = bench.result(&[], 0);
     assert!(without["baseline_power_w"]["value"].is_null());
@@ -145,7 +238,11 @@ fn a_baseline_is_measured_where_it_is_asked_for() {
 #[test]
 fn a_dry_run_measures_and_writes_nothing() {
     let bench = Bench::new();
-    let out = bench.lem().args(["run", "tiny.yaml", "--dry-run", "--mlflow"]).output().unwrap();
+    let out = bench
+        .lem()
+        .args(["run", "tiny.yaml", "--dry-run", "--mlflow"])
+        .output()
+        .unwrap();
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     assert!(String::from_utf8_lossy(&out.stdout).contains("Nothing was measured"));
     assert!(bench.runs().is_empty());

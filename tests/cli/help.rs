@@ -11,8 +11,20 @@ fn out(args: &[&str]) -> String {
 #[test]
 fn every_verb_explains_itself_within_a_terminal() {
     let verbs: &[&[&str]] = &[
-        &[], &["run"], &["export"], &["results"], &["results", "show"], &["results", "rebuild"], &["config"],
-        &["config", "validate"], &["config", "show"], &["config", "new"], &["metrics"], &["env"], &["completions"], &["man"],
+        &[],
+        &["run"],
+        &["export"],
+        &["results"],
+        &["results", "show"],
+        &["results", "rebuild"],
+        &["config"],
+        &["config", "validate"],
+        &["config", "show"],
+        &["config", "new"],
+        &["metrics"],
+        &["env"],
+        &["completions"],
+        &["man"],
     ];
     for verb in verbs {
         let help = out(&[verb, &["--help"][..]].concat());
@@ -36,7 +48,11 @@ fn completions_and_manual_pages_are_made() {
     }
     assert!(out(&["man"]).starts_with(".ie"));
     let bench = Bench::new();
-    let made = bench.lem().args(["man", "--out", "pages"]).output().unwrap();
+    let made = bench
+        .lem()
+        .args(["man", "--out", "pages"])
+        .output()
+        .unwrap();
     assert_eq!(made.status.code(), Some(0));
     assert!(bench.path().join("pages/lem-run.1").exists());
 }

@@ -10,7 +10,10 @@ use crate::support::Bench;
 const LONG: &[&str] = &["--cycles", "200", "--set", "num_input_prompts=64"];
 
 fn signal(pid: u32, name: &str) {
-    let done = std::process::Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
+    let done = std::process::Command::new("kill")
+        .args([name, &pid.to_string()])
+        .status()
+        .unwrap();
     assert!(done.success());
 }
 
@@ -19,7 +22,8 @@ fn wait_for_a_cycle(bench: &Bench) {
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         let found = bench.runs().iter().any(|run| {
-            std::fs::read_to_string(run.join("records.jsonl")).is_ok_and(|log| log.contains("\"cycle_finished\""))
+            std::fs::read_to_string(run.join("records.jsonl"))
+                .is_ok_and(|log| log.contains("\"cycle_finished\""))
         });
         if found {
             return;
@@ -43,7 +47,12 @@ fn the_first_signal_keeps_what_was_measured() {
     wait_for_a_cycle(&bench);
     signal(child.id(), "-INT");
     let mut out = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut out)
+        .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let result: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(result["status"], "interrupted");

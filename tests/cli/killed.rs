@@ -31,11 +31,26 @@ fn every_finished_cycle_survives_and_is_delivered() {
         let finished = of_kind(&whole_records(&run), "cycle_finished").count();
         let shown = bench.show(&run);
         let complete = |result: &serde_json::Value| {
-            result["cycles"].as_array().unwrap().iter().filter(|c| c["complete"] == true).count()
+            result["cycles"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|c| c["complete"] == true)
+                .count()
         };
         assert_eq!(complete(&shown), finished, "{}", run.display());
-        let out = bench.lem().args(["export", "--to", "mlflow"]).arg(&run).output().unwrap();
-        assert_eq!(out.status.code(), Some(0), "{}", crate::support::stderr(&out));
+        let out = bench
+            .lem()
+            .args(["export", "--to", "mlflow"])
+            .arg(&run)
+            .output()
+            .unwrap();
+        assert_eq!(
+            out.status.code(),
+            Some(0),
+            "{}",
+            crate::support::stderr(&out)
+        );
         let after = records(&run);
         let end = of_kind(&after, "run_finished").last().unwrap().clone();
         let again = bench.show(&run);
@@ -54,17 +69,27 @@ fn every_finished_cycle_survives_and_is_delivered() {
 /// Records of a log that may end within a line.
 fn whole_records(run: &std::path::Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(run.join("records.jsonl")).unwrap();
-    text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The status line of the run's `meta.yaml` in the local MLflow store.
 fn mlflow_status(bench: &Bench, run_id: &str) -> Option<String> {
     let experiments = std::fs::read_dir(bench.path().join("mlruns")).ok()?;
-    for run in experiments.flatten().flat_map(|e| std::fs::read_dir(e.path()).into_iter().flatten()).flatten() {
+    for run in experiments
+        .flatten()
+        .flat_map(|e| std::fs::read_dir(e.path()).into_iter().flatten())
+        .flatten()
+    {
         let tag = std::fs::read_to_string(run.path().join("tags/lem.run_id"));
         if tag.is_ok_and(|tag| tag == run_id) {
             let meta = std::fs::read_to_string(run.path().join("meta.yaml")).ok()?;
-            return meta.lines().find_map(|line| line.strip_prefix("status: ")).map(str::to_owned);
+            return meta
+                .lines()
+                .find_map(|line| line.strip_prefix("status: "))
+                .map(str::to_owned);
         }
     }
     None

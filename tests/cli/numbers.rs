@@ -7,14 +7,20 @@ use crate::support::{Bench, of_kind, records, run_dir};
 /// Trapezoids over a window, with the edges interpolated: written anew here, on purpose.
 fn integral(points: &[(f64, f64)], from: f64, to: f64) -> f64 {
     let at = |t: f64| {
-        let after = points.iter().position(|p| p.0 >= t).unwrap_or(points.len() - 1).max(1);
+        let after = points
+            .iter()
+            .position(|p| p.0 >= t)
+            .unwrap_or(points.len() - 1)
+            .max(1);
         let (a, b) = (points[after - 1], points[after]);
         a.1 + (b.1 - a.1) * ((t - a.0) / (b.0 - a.0))
     };
     let mut line = vec![(from, at(from))];
     line.extend(points.iter().copied().filter(|p| p.0 > from && p.0 < to));
     line.push((to, at(to)));
-    line.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum()
+    line.windows(2)
+        .map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0)
+        .sum()
 }
 
 fn close(a: f64, b: f64, relative: f64) -> bool {
@@ -24,16 +30,34 @@ fn close(a: f64, b: f64, relative: f64) -> bool {
 #[test]
 fn energy_is_the_integral_of_the_samples_and_phases_sum_to_the_whole() {
     let bench = Bench::new();
-    let result = bench.result(&["--set", "num_input_prompts=16", "--set", "prompts.output_tokens=64", "--set", "max_output_tokens=64"], 0);
+    let result = bench.result(
+        &[
+            "--set",
+            "num_input_prompts=16",
+            "--set",
+            "prompts.output_tokens=64",
+            "--set",
+            "max_output_tokens=64",
+        ],
+        0,
+    );
     let records = records(&run_dir(&result));
     let cycles: Vec<&Value> = of_kind(&records, "cycle_finished").collect();
     for (cycle, shown) in cycles.iter().zip(result["cycles"].as_array().unwrap()) {
-        let (from, to) = (cycle["start_ns"].as_u64().unwrap(), cycle["end_ns"].as_u64().unwrap());
+        let (from, to) = (
+            cycle["start_ns"].as_u64().unwrap(),
+            cycle["end_ns"].as_u64().unwrap(),
+        );
         let origin = from;
         let seconds = |ns: u64| (i128::from(ns) - i128::from(origin)) as f64 / 1e9;
         let mut joules = 0.0;
         for samples in of_kind(&records, "samples") {
-            let times: Vec<u64> = samples["t_ns"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap()).collect();
+            let times: Vec<u64> = samples["t_ns"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|t| t.as_u64().unwrap())
+                .collect();
             if times.first().is_none_or(|t| *t > to) || times.last().is_none_or(|t| *t < from) {
                 continue;
             }
@@ -53,7 +77,10 @@ fn energy_is_the_integral_of_the_samples_and_phases_sum_to_the_whole() {
         let total = shown["total_energy_j"]["value"].as_f64().unwrap();
         // A machine with counters (RAPL) gives its energy by them: there the series is another sensor.
         if shown["total_energy_j"]["how"] == "modelled" {
-            assert!(close(total, joules, 1e-6), "{total} J, and {joules} J from the samples");
+            assert!(
+                close(total, joules, 1e-6),
+                "{total} J, and {joules} J from the samples"
+            );
         }
         let phase = |name: &str| shown[name].as_f64().unwrap();
         let whole = (to - from) as f64 / 1e6;
@@ -62,7 +89,11 @@ fn energy_is_the_integral_of_the_samples_and_phases_sum_to_the_whole() {
         let energy = |name: &str| shown[name]["value"].as_f64().unwrap();
         let sum = energy("prefill_energy_j") + energy("decode_energy_j") + energy("other_energy_j");
         assert!(close(sum, total, 1e-9), "{sum} J of {total}");
-        assert!(phase("prefill_time_ms") > 0.0 && phase("decode_time_ms") > 0.0 && phase("other_time_ms") >= 0.0);
+        assert!(
+            phase("prefill_time_ms") > 0.0
+                && phase("decode_time_ms") > 0.0
+                && phase("other_time_ms") >= 0.0
+        );
     }
 }
 
@@ -75,7 +106,12 @@ fn latencies_are_those_of_the_token_times() {
     let mut itl = Vec::new();
     for span in of_kind(&records, "span").filter(|s| s["span"] == "request") {
         let start = span["start_ns"].as_u64().unwrap();
-        let times: Vec<u64> = span["request"]["token_ns"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap()).collect();
+        let times: Vec<u64> = span["request"]["token_ns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t.as_u64().unwrap())
+            .collect();
         assert_eq!(times.len(), 16);
         ttft.push((times[0] - start) as f64 / 1e6);
         itl.extend(times.windows(2).map(|w| (w[1] - w[0]) as f64 / 1e6));
@@ -83,15 +119,32 @@ fn latencies_are_those_of_the_token_times() {
     let quantile = |values: &mut Vec<f64>, q: f64| {
         values.sort_by(f64::total_cmp);
         let place = q * (values.len() - 1) as f64;
-        let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
+        let (low, high) = (
+            values[place.floor() as usize],
+            values[place.ceil() as usize],
+        );
         low + (high - low) * place.fract()
     };
     for (values, name) in [(&mut ttft, "ttft_ms"), (&mut itl, "itl_ms")] {
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        assert!(close(result["latency"][name]["mean"].as_f64().unwrap(), mean, 1e-9), "{name}");
+        assert!(
+            close(
+                result["latency"][name]["mean"].as_f64().unwrap(),
+                mean,
+                1e-9
+            ),
+            "{name}"
+        );
         for (q, key) in [(0.5, "p50"), (0.9, "p90"), (0.99, "p99")] {
             let expected = quantile(values, q);
-            assert!(close(result["latency"][name][key].as_f64().unwrap(), expected, 1e-9), "{name}.{key}");
+            assert!(
+                close(
+                    result["latency"][name][key].as_f64().unwrap(),
+                    expected,
+                    1e-9
+                ),
+                "{name}.{key}"
+            );
         }
     }
 }

@@ -59,7 +59,9 @@ measurement: { interval_ms: 5, warmup: { min_rounds: 1, max_rounds: 1 } }
 
     pub fn run(&self, args: &[&str]) -> Output {
         let mut command = self.lem();
-        command.args(["run", "tiny.yaml", "--format", "json"]).args(args);
+        command
+            .args(["run", "tiny.yaml", "--format", "json"])
+            .args(args);
         command.output().unwrap()
     }
 
@@ -71,14 +73,21 @@ measurement: { interval_ms: 5, warmup: { min_rounds: 1, max_rounds: 1 } }
     }
 
     pub fn show(&self, run: &Path) -> Value {
-        let out = self.lem().args(["results", "show", "--format", "json"]).arg(run).output().unwrap();
+        let out = self
+            .lem()
+            .args(["results", "show", "--format", "json"])
+            .arg(run)
+            .output()
+            .unwrap();
         assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
         serde_json::from_slice(&out.stdout).unwrap()
     }
 
     /// The folders of runs that stand there.
     pub fn runs(&self) -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(self.path().join("lem-runs")) else { return Vec::new() };
+        let Ok(entries) = std::fs::read_dir(self.path().join("lem-runs")) else {
+            return Vec::new();
+        };
         let mut runs: Vec<_> = entries
             .map(|entry| entry.unwrap().path())
             .filter(|path| !path.file_name().unwrap().to_string_lossy().starts_with('.'))
@@ -99,9 +108,14 @@ pub fn stderr(out: &Output) -> String {
 /// Every record of a run's log, as plain JSON: read without any of lem's own code.
 pub fn records(run: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(run.join("records.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 pub fn of_kind<'a>(records: &'a [Value], kind: &'a str) -> impl Iterator<Item = &'a Value> {
-    records.iter().filter(move |r| r["kind"] == kind).map(|r| &r["data"])
+    records
+        .iter()
+        .filter(move |r| r["kind"] == kind)
+        .map(|r| &r["data"])
 }

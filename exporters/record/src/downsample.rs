@@ -26,9 +26,12 @@ pub fn downsample(times: &[u64], values: &[Option<f64>], budget: usize) -> Vec<u
         return kept;
     }
     let buckets = (budget / 4) as u128;
-    let (Some(first), Some(last)) = (times.first(), times.get(len - 1)) else { return kept };
+    let (Some(first), Some(last)) = (times.first(), times.get(len - 1)) else {
+        return kept;
+    };
     let span = u128::from(last.saturating_sub(*first)) + 1;
-    let bucket_of = |t: u64| (u128::from(t.saturating_sub(*first)) * buckets / span).min(buckets - 1);
+    let bucket_of =
+        |t: u64| (u128::from(t.saturating_sub(*first)) * buckets / span).min(buckets - 1);
 
     let mut start = 0;
     let mut current = 0;
@@ -65,7 +68,9 @@ impl Bucket {
                 last: index,
             });
             b.last = index;
-            let Some(value) = value.filter(|v| v.is_finite()) else { continue };
+            let Some(value) = value.filter(|v| v.is_finite()) else {
+                continue;
+            };
             if value < low {
                 (low, b.lowest) = (value, index);
             }
@@ -79,7 +84,9 @@ impl Bucket {
 
 fn keep(kept: &mut Vec<usize>, start: usize, values: Option<&[Option<f64>]>) {
     let values = values.unwrap_or_default().iter().copied();
-    let Some(bucket) = Bucket::of(start, values) else { return };
+    let Some(bucket) = Bucket::of(start, values) else {
+        return;
+    };
     let mut picks = [bucket.first, bucket.lowest, bucket.highest, bucket.last];
     picks.sort_unstable();
     for pick in picks {
@@ -97,7 +104,10 @@ mod tests {
 
     #[test]
     fn few_points_stay_as_they_are() {
-        assert_eq!(downsample(&[1, 2, 3], &[Some(1.0), None, Some(2.0)], 3), [0, 1, 2]);
+        assert_eq!(
+            downsample(&[1, 2, 3], &[Some(1.0), None, Some(2.0)], 3),
+            [0, 1, 2]
+        );
         assert!(downsample(&[], &[], 0).is_empty());
     }
 

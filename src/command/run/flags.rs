@@ -5,45 +5,75 @@ use lem_record::{CheckOutcome, Exporter};
 use crate::cli::RunArgs;
 use crate::command::{Exit, Failure, Outcome, show};
 use crate::config::{FlagValue, Resolved};
-use crate::{sinks, meter};
+use crate::{meter, sinks};
 
 /// Flags of parts that are not built yet: refused, never accepted in silence.
 pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
     let later = [
         (args.sinks.wandb, "--wandb", "deliver to Weights & Biases"),
-        (args.sinks.prometheus.is_some(), "--prometheus", "serve a Prometheus endpoint"),
+        (
+            args.sinks.prometheus.is_some(),
+            "--prometheus",
+            "serve a Prometheus endpoint",
+        ),
         (args.sinks.otlp, "--otlp", "deliver over OTLP"),
         (args.profile, "--profile", "profile the engine's operators"),
-        (args.resume.is_some(), "--resume", "continue a run that was broken off"),
+        (
+            args.resume.is_some(),
+            "--resume",
+            "continue a run that was broken off",
+        ),
     ];
     let wrong: Vec<_> = later
         .iter()
         .filter(|(given, ..)| *given)
-        .map(|(_, flag, what)| format!("{flag}: this version of lem does not {what} yet. Leave the flag out"))
+        .map(|(_, flag, what)| {
+            format!("{flag}: this version of lem does not {what} yet. Leave the flag out")
+        })
         .collect();
     if args.sinks.mlflow && !sinks::BUILT.contains(&"mlflow") {
         return Err(Failure::usage(
             "--mlflow: this build of lem has no MLflow sink. Build with the feature `mlflow`",
         ));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Failure::usage(wrong.join("\n"))) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::usage(wrong.join("\n")))
+    }
 }
 
 /// Flags that stand for a key of the configuration.
 pub fn values(args: &RunArgs) -> Vec<FlagValue> {
     let mut flags = Vec::new();
     if let Some(cycles) = args.cycles {
-        flags.push(FlagValue::new("num_cycles", cycles, format!("--cycles {cycles}")));
+        flags.push(FlagValue::new(
+            "num_cycles",
+            cycles,
+            format!("--cycles {cycles}"),
+        ));
     }
     if let Some(output) = &args.output {
         let path = output.display().to_string();
-        flags.push(FlagValue::new("io.results_dir", path.clone(), format!("--output {path}")));
+        flags.push(FlagValue::new(
+            "io.results_dir",
+            path.clone(),
+            format!("--output {path}"),
+        ));
     }
     if args.measure_baseline {
-        flags.push(FlagValue::new("measurement.baseline.enabled", true, "--measure-baseline"));
+        flags.push(FlagValue::new(
+            "measurement.baseline.enabled",
+            true,
+            "--measure-baseline",
+        ));
     }
     if args.sinks.mlflow {
-        flags.push(FlagValue::new("integrations.mlflow.enabled", true, "--mlflow"));
+        flags.push(FlagValue::new(
+            "integrations.mlflow.enabled",
+            true,
+            "--mlflow",
+        ));
     }
     flags
 }
@@ -52,36 +82,60 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
 pub fn dry_run(resolved: &Resolved, exporters: Vec<Box<dyn Exporter>>) -> Outcome {
     let config = &resolved.config;
     let mut lines = vec![
-        format!("Model      {}", config.model_name.as_deref().unwrap_or("none")),
+        format!(
+            "Model      {}",
+            config.model_name.as_deref().unwrap_or("none")
+        ),
         format!("Engine     {}", config.backend.as_str()),
         format!(
             "Work       {} cycles of {} prompts, {} at a time, up to {} output tokens each",
-            config.num_cycles, config.num_input_prompts, config.batching.batch_size, config.max_output_tokens
+            config.num_cycles,
+            config.num_input_prompts,
+            config.batching.batch_size,
+            config.max_output_tokens
         ),
         format!("Runs go to {}", config.io.results_dir),
     ];
     let detected = meter::detect(config, resolved.ecosystem.get("CUDA_VISIBLE_DEVICES"));
     for source in detected.sources() {
-        lines.push(format!("Meter      {} {} ({})", source.id, source.name, source.how.as_str()));
+        lines.push(format!(
+            "Meter      {} {} ({})",
+            source.id,
+            source.name,
+            source.how.as_str()
+        ));
     }
     let mut failed = false;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::failed(format!("no runtime for the checks: {e}. Raise ulimit -n")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .map_err(|e| Failure::failed(format!("no runtime for the checks: {e}. Raise ulimit -n")))?;
     for exporter in exporters {
         let check = runtime.block_on(exporter.check());
         failed |= check.failed();
-        lines.push(format!("Sink       {} to {}", exporter.name(), exporter.destination()));
+        lines.push(format!(
+            "Sink       {} to {}",
+            exporter.name(),
+            exporter.destination()
+        ));
         for item in check.items {
             lines.push(match item.outcome {
                 CheckOutcome::Ok { detail } => format!("             {}: {detail}", item.what),
-                CheckOutcome::Failed { why, remedy } => format!("             {}: NO. {why}. {remedy}", item.what),
-                CheckOutcome::Unknown { why } => format!("             {}: not known: {why}", item.what),
+                CheckOutcome::Failed { why, remedy } => {
+                    format!("             {}: NO. {why}. {remedy}", item.what)
+                }
+                CheckOutcome::Unknown { why } => {
+                    format!("             {}: not known: {why}", item.what)
+                }
             });
         }
     }
     lines.push("Nothing was measured and nothing was sent.".to_owned());
     if failed {
-        lines.push("A sink would not take the run now; the run itself would go on and owe it.".to_owned());
+        lines.push(
+            "A sink would not take the run now; the run itself would go on and owe it.".to_owned(),
+        );
     }
     show(&lines.join("\n"));
     Ok(Exit::Done)

@@ -47,11 +47,18 @@ pub fn run(args: &RunArgs) -> Outcome {
         say("Stopped before anything was measured; no run was recorded");
         return Ok(Exit::Interrupted);
     }
-    prepared.notes.extend(resolved.notes.iter().chain(&unbuilt).map(crate::config::Finding::to_record));
+    prepared.notes.extend(
+        resolved
+            .notes
+            .iter()
+            .chain(&unbuilt)
+            .map(crate::config::Finding::to_record),
+    );
     let started = started::started(args, &resolved, &prepared)?;
     let run_id = started::new_run_id();
     let folder = started::folder(&resolved.config.io.results_dir, &run_id)?;
-    let spool = Spool::create(&folder, &run_id, started).map_err(|e| Failure::failed(e.to_string()))?;
+    let spool =
+        Spool::create(&folder, &run_id, started).map_err(|e| Failure::failed(e.to_string()))?;
     started::write_config(&folder, &resolved)?;
     for warning in prepared.notes.drain(..) {
         spool.record(Record::Warning(warning));
@@ -59,7 +66,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     for record in prepared.bare_baseline.drain(..) {
         spool.record(record);
     }
-    spool.commit().map_err(|e| Failure::failed(MeasureError::Log(e).to_string()))?;
+    spool
+        .commit()
+        .map_err(|e| Failure::failed(MeasureError::Log(e).to_string()))?;
     let delivery = Delivery::start(&spool, exporters, &Policy::default())
         .map_err(|error| Failure::failed(error.to_string()))?;
     let delivery = Arc::new(delivery);
@@ -77,7 +86,11 @@ fn exporters(resolved: &crate::config::Resolved) -> Result<Vec<Box<dyn Exporter>
             Err(errors) => wrong.extend(errors.0),
         }
     }
-    if wrong.is_empty() { Ok(made) } else { Err(Failure::usage(wrong.join("\n"))) }
+    if wrong.is_empty() {
+        Ok(made)
+    } else {
+        Err(Failure::usage(wrong.join("\n")))
+    }
 }
 
 fn measure(
@@ -129,20 +142,31 @@ fn finish(
 ) -> Outcome {
     let (status, reason) = match &outcome {
         Ok(Ended::Complete) => (RunStatus::Finished, None),
-        Ok(Ended::Interrupted) => (RunStatus::Interrupted, Some("interrupted by a signal".to_owned())),
+        Ok(Ended::Interrupted) => (
+            RunStatus::Interrupted,
+            Some("interrupted by a signal".to_owned()),
+        ),
         Err(error) => (RunStatus::Failed, Some(error.to_string())),
     };
     if spool.disturbances() > 0 {
         spool.record(Record::Warning(Warning {
             code: "delivery.disturbed".into(),
-            message: format!("In {} quiet windows a sink was still busy on its thread", spool.disturbances()),
-            remedy: "Deliver after the run instead: leave the sink's flag out and use lem export".into(),
+            message: format!(
+                "In {} quiet windows a sink was still busy on its thread",
+                spool.disturbances()
+            ),
+            remedy: "Deliver after the run instead: leave the sink's flag out and use lem export"
+                .into(),
         }));
     }
     spool.record(Record::Table(thermal_at_end()));
     close::close(&spool, status, reason.clone())?;
     let folder = spool.folder().to_owned();
-    let deadline = resolved.config.integrations.deadline_s.unwrap_or(DEADLINE_S);
+    let deadline = resolved
+        .config
+        .integrations
+        .deadline_s
+        .unwrap_or(DEADLINE_S);
     let deadline = Duration::try_from_secs_f64(deadline).unwrap_or(Duration::MAX);
     let delivered = match Arc::try_unwrap(delivery) {
         Ok(delivery) => delivery.finish(status, deadline),
@@ -169,7 +193,11 @@ fn finish(
         )));
     }
     Ok(match status {
-        RunStatus::Finished if args.sinks.strict_export && !delivered.iter().all(Delivered::complete) => Exit::Owing,
+        RunStatus::Finished
+            if args.sinks.strict_export && !delivered.iter().all(Delivered::complete) =>
+        {
+            Exit::Owing
+        }
         RunStatus::Finished => Exit::Done,
         _ => Exit::Interrupted,
     })
@@ -180,9 +208,17 @@ fn thermal_at_end() -> Table {
     let thermal = serde_json::to_value(environment::thermal()).unwrap_or_default();
     let rows = thermal
         .as_object()
-        .map(|map| map.iter().map(|(k, v)| vec![k.clone().into(), v.to_string().into()]).collect())
+        .map(|map| {
+            map.iter()
+                .map(|(k, v)| vec![k.clone().into(), v.to_string().into()])
+                .collect()
+        })
         .unwrap_or_default();
-    Table { name: "thermal".into(), columns: vec!["what".into(), "at the end".into()], rows }
+    Table {
+        name: "thermal".into(),
+        columns: vec!["what".into(), "at the end".into()],
+        rows,
+    }
 }
 
 /// What the log keeps of who and where.

@@ -6,7 +6,7 @@ use lem_record::{Record, Warning};
 
 use super::progress::ByteBar;
 use crate::command::{Failure, env, say};
-use crate::config::Resolved;
+use crate::config::{LoadFormat, Resolved};
 use crate::engine::{self, Cancel, Engine, EngineError};
 use crate::environment::{self, Environment, Inputs};
 use crate::measurement::{self, BaselineKind, Sampling};
@@ -31,8 +31,17 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let config = &resolved.config;
     let ecosystem = &resolved.ecosystem;
     let folder = resolved.files.first().and_then(|file| file.parent());
-    let folder = folder.map(|f| if f.as_os_str().is_empty() { std::path::Path::new(".") } else { f });
-    let environment = environment::collect(&Inputs { config_folder: folder, ..env::inputs(ecosystem) });
+    let folder = folder.map(|f| {
+        if f.as_os_str().is_empty() {
+            std::path::Path::new(".")
+        } else {
+            f
+        }
+    });
+    let environment = environment::collect(&Inputs {
+        config_folder: folder,
+        ..env::inputs(ecosystem)
+    });
 
     let detected = meter::detect(config, ecosystem.get("CUDA_VISIBLE_DEVICES"));
     let sources: Vec<Source> = detected.sources().cloned().collect();
@@ -43,8 +52,13 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let probe = Sampling::new(sampler);
 
     // Prompts and model come first onto this machine: a download is no idle power.
-    let mut options = Options::from(|name| ecosystem.secret(name).map(|value| value.expose().to_owned()));
+    let mut options = Options::from(|name| {
+        ecosystem
+            .secret(name)
+            .map(|value| value.expose().to_owned())
+    });
     options.sha256.clone_from(&config.model_sha256);
+    options.shape_only = config.load_format == LoadFormat::Dummy;
     let mut bar = ByteBar::new();
     let gathered = workload::gather(config, &options, &mut bar).map_err(refused)?;
     let name = config.model_name.as_deref().unwrap_or_default();

@@ -22,7 +22,10 @@ impl Progress {
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(0).with_style(style)
         });
-        Self { bar, between: Box::new(between) }
+        Self {
+            bar,
+            between: Box::new(between),
+        }
     }
 
     pub fn say(&self, text: &str) {

@@ -17,7 +17,11 @@ use crate::sinks;
 /// `20261124-083000-9f3c2a`.
 pub fn new_run_id() -> String {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    format!("{}-{:06x}", now.strftime("%Y%m%d-%H%M%S"), rand::rng().random_range(0..1_u32 << 24))
+    format!(
+        "{}-{:06x}",
+        now.strftime("%Y%m%d-%H%M%S"),
+        rand::rng().random_range(0..1_u32 << 24)
+    )
 }
 
 /// The run's folder under its parent, which is made where it is missing. The folder
@@ -43,18 +47,36 @@ pub fn write_config(folder: &Path, resolved: &Resolved) -> Result<(), Failure> {
     })
 }
 
-pub fn started(args: &RunArgs, resolved: &Resolved, prepared: &Prepared) -> Result<RunStarted, Failure> {
+pub fn started(
+    args: &RunArgs,
+    resolved: &Resolved,
+    prepared: &Prepared,
+) -> Result<RunStarted, Failure> {
     let config = &resolved.config;
     let value = |what: serde_json::Result<serde_json::Value>| {
-        what.map_err(|error| Failure::failed(format!("the run cannot be described: {error}. Please report it")))
+        what.map_err(|error| {
+            Failure::failed(format!(
+                "the run cannot be described: {error}. Please report it"
+            ))
+        })
     };
     let mut environment = value(serde_json::to_value(&prepared.environment))?;
     if let Some(map) = environment.as_object_mut() {
-        map.insert("dataset".into(), value(serde_json::to_value(&prepared.workload.dataset))?);
-        map.insert("absent_sensors".into(), value(serde_json::to_value(&prepared.absent))?);
+        map.insert(
+            "dataset".into(),
+            value(serde_json::to_value(&prepared.workload.dataset))?,
+        );
+        map.insert(
+            "absent_sensors".into(),
+            value(serde_json::to_value(&prepared.absent))?,
+        );
     }
     let model = prepared.engine.describe();
-    let power_sources = prepared.sources.iter().filter(|source| source.gives_energy()).count();
+    let power_sources = prepared
+        .sources
+        .iter()
+        .filter(|source| source.gives_energy())
+        .count();
     Ok(RunStarted {
         format: 1,
         producer: format!("lem {}", env!("CARGO_PKG_VERSION")),
@@ -62,11 +84,19 @@ pub fn started(args: &RunArgs, resolved: &Resolved, prepared: &Prepared) -> Resu
         config: resolved.tree.clone(),
         provenance: resolved.origins.clone(),
         tags: tags(resolved, prepared),
-        boot_id: environment.pointer("/host/boot_id").and_then(|id| id.as_str()).map(str::to_owned),
+        boot_id: environment
+            .pointer("/host/boot_id")
+            .and_then(|id| id.as_str())
+            .map(str::to_owned),
         environment,
         pid: std::process::id(),
-        sinks: sinks::to_record(config, &resolved.ecosystem).map_err(|e| Failure::usage(e.to_string()))?,
-        varying: if power_sources > 1 { vec!["hw.id".to_owned()] } else { Vec::new() },
+        sinks: sinks::to_record(config, &resolved.ecosystem)
+            .map_err(|e| Failure::usage(e.to_string()))?,
+        varying: if power_sources > 1 {
+            vec!["hw.id".to_owned()]
+        } else {
+            Vec::new()
+        },
         sources: value(serde_json::to_value(&prepared.sources))?,
         model: value(serde_json::to_value(json!(model)))?,
     })
@@ -76,7 +106,10 @@ pub fn started(args: &RunArgs, resolved: &Resolved, prepared: &Prepared) -> Resu
 fn name(args: &RunArgs, config: &config::Config) -> String {
     let model = config.model_name.as_deref().unwrap_or("run");
     let short = model.rsplit(['/', '#', ':']).next().unwrap_or(model);
-    args.name.clone().or_else(|| config.config_name.clone()).unwrap_or_else(|| short.to_owned())
+    args.name
+        .clone()
+        .or_else(|| config.config_name.clone())
+        .unwrap_or_else(|| short.to_owned())
 }
 
 /// Who and where from; the user's own tags beat ours.
@@ -88,11 +121,23 @@ fn tags(resolved: &Resolved, prepared: &Prepared) -> BTreeMap<String, String> {
         }
     };
     put("user", super::user(&resolved.ecosystem).map(str::to_owned));
-    put("source", resolved.files.first().map(|file| file.display().to_string()));
+    put(
+        "source",
+        resolved
+            .files
+            .first()
+            .map(|file| file.display().to_string()),
+    );
     let git = prepared.environment.config_git.value();
     put("git.commit", git.map(|git| git.commit.clone()));
-    put("git.branch", git.and_then(|git| git.branch.value().cloned()));
-    put("git.remote", git.and_then(|git| git.remote.value().cloned()));
+    put(
+        "git.branch",
+        git.and_then(|git| git.branch.value().cloned()),
+    );
+    put(
+        "git.remote",
+        git.and_then(|git| git.remote.value().cloned()),
+    );
     put("backend", Some(resolved.config.backend.as_str().to_owned()));
     put("model", resolved.config.model_name.clone());
     put("note", resolved.config.notes.clone());

@@ -80,7 +80,7 @@ pub(super) fn model(
         listing: &listing,
         progress,
     };
-    let format = collect(&mut store, file)?;
+    let format = collect(&mut store, file, options.shape_only)?;
     Ok((format, listing.commit))
 }
 
