@@ -106,8 +106,8 @@ mod tests {
             tokenizer_config: None,
             generation_config: None,
         };
-        assert_eq!(find(folder.path()).unwrap(), expected);
-        assert_eq!(find(&at("model.safetensors")).unwrap(), expected);
+        assert_eq!(find(folder.path(), false).unwrap(), expected);
+        assert_eq!(find(&at("model.safetensors"), false).unwrap(), expected);
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         for (name, bytes) in [("m.gguf", b"GGUFx"), ("blob", b"GGUFx")] {
             let path = folder.path().join(name);
             fs::write(&path, bytes).unwrap();
-            assert_eq!(find(&path).unwrap(), ModelFormat::Gguf(path));
+            assert_eq!(find(&path, false).unwrap(), ModelFormat::Gguf(path));
         }
     }
 
@@ -124,7 +124,7 @@ mod tests {
     fn what_is_no_model_is_refused_with_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let error = |name: &str| find(&at(name)).unwrap_err().to_string();
+        let error = |name: &str| find(&at(name), false).unwrap_err().to_string();
         fs::write(at("empty.gguf"), b"").unwrap();
         fs::write(at("notes.txt"), b"hello").unwrap();
         fs::write(at("lonely.safetensors"), b"x").unwrap();

@@ -14,7 +14,15 @@ fn attributes(pairs: &[(&str, &str)]) -> Attributes {
 }
 
 /// Rows copied from the agreed list: id, attributes, flat key, OTel name, Prometheus name.
-const AGREED: &[(&str, &[(&str, &str)], &str, &str, &str)] = &[
+type Agreed = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const AGREED: &[Agreed] = &[
     (
         "run.duration",
         &[],

@@ -8,7 +8,7 @@ mod prepare;
 mod progress;
 mod started;
 
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
@@ -71,7 +71,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         .map_err(|e| Failure::failed(MeasureError::Log(e).to_string()))?;
     let delivery = Delivery::start(&spool, exporters, &Policy::default())
         .map_err(|error| Failure::failed(error.to_string()))?;
-    let delivery = Arc::new(delivery);
+    let delivery = Rc::new(delivery);
 
     let outcome = measure(&resolved.config, prepared, &spool, &delivery, &cancel);
     finish(args, &resolved, spool, delivery, outcome)
@@ -97,10 +97,10 @@ fn measure(
     config: &crate::config::Config,
     mut prepared: Prepared,
     spool: &Spool,
-    delivery: &Arc<Delivery>,
+    delivery: &Rc<Delivery>,
     cancel: &Cancel,
 ) -> Result<Ended, MeasureError> {
-    let sending = Arc::clone(delivery);
+    let sending = Rc::clone(delivery);
     let mut progress = Progress::new(move || wait_for(&sending, BETWEEN));
     let plan = Plan {
         work: prepared.workload.work(),
@@ -137,7 +137,7 @@ fn finish(
     args: &RunArgs,
     resolved: &crate::config::Resolved,
     spool: Spool,
-    delivery: Arc<Delivery>,
+    delivery: Rc<Delivery>,
     outcome: Result<Ended, MeasureError>,
 ) -> Outcome {
     let (status, reason) = match &outcome {
@@ -168,7 +168,7 @@ fn finish(
         .deadline_s
         .unwrap_or(DEADLINE_S);
     let deadline = Duration::try_from_secs_f64(deadline).unwrap_or(Duration::MAX);
-    let delivered = match Arc::try_unwrap(delivery) {
+    let delivered = match Rc::try_unwrap(delivery) {
         Ok(delivery) => delivery.finish(status, deadline),
         // The observer that shared it is gone by now.
         Err(delivery) => delivery.outcomes(),
