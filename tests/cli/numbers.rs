@@ -4,20 +4,22 @@ use serde_json::Value;
 
 use crate::support::{Bench, of_kind, records, run_dir};
 
+/// A value between two readings, on the straight line through them.
+fn value_at(points: &[(f64, f64)], t: f64) -> f64 {
+    let after = points
+        .iter()
+        .position(|p| p.0 >= t)
+        .unwrap_or(points.len() - 1)
+        .max(1);
+    let (a, b) = (points[after - 1], points[after]);
+    a.1 + (b.1 - a.1) * ((t - a.0) / (b.0 - a.0))
+}
+
 /// Trapezoids over a window, with the edges interpolated: written anew here, on purpose.
 fn integral(points: &[(f64, f64)], from: f64, to: f64) -> f64 {
-    let at = |t: f64| {
-        let after = points
-            .iter()
-            .position(|p| p.0 >= t)
-            .unwrap_or(points.len() - 1)
-            .max(1);
-        let (a, b) = (points[after - 1], points[after]);
-        a.1 + (b.1 - a.1) * ((t - a.0) / (b.0 - a.0))
-    };
-    let mut line = vec![(from, at(from))];
+    let mut line = vec![(from, value_at(points, from))];
     line.extend(points.iter().copied().filter(|p| p.0 > from && p.0 < to));
-    line.push((to, at(to)));
+    line.push((to, value_at(points, to)));
     line.windows(2)
         .map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0)
         .sum()
@@ -61,18 +63,20 @@ fn energy_is_the_integral_of_the_samples_and_phases_sum_to_the_whole() {
             if times.first().is_none_or(|t| *t > to) || times.last().is_none_or(|t| *t < from) {
                 continue;
             }
-            for column in samples["columns"].as_array().unwrap() {
-                if column["metric"] != "sample.power" {
-                    continue;
-                }
-                let values = column["values"].as_array().unwrap();
-                let points: Vec<(f64, f64)> = times
-                    .iter()
-                    .zip(values)
-                    .filter_map(|(t, v)| Some((seconds(*t), v.as_f64()?)))
-                    .collect();
-                joules += integral(&points, 0.0, seconds(to));
-            }
+            let column = |metric: &str| {
+                let columns = samples["columns"].as_array().unwrap();
+                let values =
+                    columns.iter().find(|c| c["metric"] == metric)?["values"].as_array()?;
+                let points = times.iter().zip(values);
+                let points = points.filter_map(|(t, v)| Some((seconds(*t), v.as_f64()?)));
+                Some(points.collect::<Vec<(f64, f64)>>())
+            };
+            // A counter of energy is read at the edges of the cycle; else power is integrated.
+            joules += match (column("sample.energy"), column("sample.power")) {
+                (Some(counter), _) => value_at(&counter, seconds(to)) - value_at(&counter, 0.0),
+                (None, Some(power)) => integral(&power, 0.0, seconds(to)),
+                (None, None) => 0.0,
+            };
         }
         let total = shown["total_energy_j"]["value"].as_f64().unwrap();
         // A machine with counters (RAPL) gives its energy by them: there the series is another sensor.
