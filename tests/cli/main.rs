@@ -6,6 +6,7 @@ mod contract;
 mod help;
 mod interrupt;
 mod killed;
+mod mlflow;
 mod numbers;
 mod secrets;
 mod sinks;
