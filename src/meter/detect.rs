@@ -9,7 +9,7 @@ use super::found::{Absent, Found, Ids};
 use super::gpu::{self, Gpus};
 use super::load::LoadFile;
 use super::{Component, Meter, Source, hwmon, modelled, process, rapl};
-use crate::config::Config;
+use crate::config::{Backend, Config};
 use crate::environment::Root;
 
 /// The meters of this machine.
@@ -69,6 +69,21 @@ impl Source {
 /// Looks at this machine. `visible_gpus` is the value of CUDA_VISIBLE_DEVICES.
 pub fn detect(config: &Config, visible_gpus: Option<&str>) -> Detected {
     detect_in(&Root::system(), &gpu::open(), config, visible_gpus)
+}
+
+/// As [`detect`], for a run: GPUs that its engine does not use are left alone, unless
+/// `gpus` names them. An idle card's joules are none of the run's.
+pub fn detect_for_run(config: &Config, visible_gpus: Option<&str>) -> Detected {
+    if !config.gpus.is_empty() || config.backend != Backend::Candle {
+        return detect(config, visible_gpus);
+    }
+    let unused = "the embedded engine runs on the processor and uses no GPU".to_owned();
+    let mut detected = detect_in(&Root::system(), &Err(unused), config, visible_gpus);
+    let gpus = |absent: &&mut Absent| absent.component == Component::Gpu;
+    for absent in detected.absent.iter_mut().filter(gpus) {
+        absent.remedy = "list GPUs in `gpus` to measure them all the same".to_owned();
+    }
+    detected
 }
 
 /// Looks at the machine whose files lie under `root`.

@@ -96,7 +96,7 @@ pub fn dry_run(resolved: &Resolved, exporters: Vec<Box<dyn Exporter>>) -> Outcom
         ),
         format!("Runs go to {}", config.io.results_dir),
     ];
-    let detected = meter::detect(config, resolved.ecosystem.get("CUDA_VISIBLE_DEVICES"));
+    let detected = meter::detect_for_run(config, resolved.ecosystem.get("CUDA_VISIBLE_DEVICES"));
     for source in detected.sources() {
         lines.push(format!(
             "Meter      {} {} ({})",

@@ -43,7 +43,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         ..env::inputs(ecosystem)
     });
 
-    let detected = meter::detect(config, ecosystem.get("CUDA_VISIBLE_DEVICES"));
+    let detected = meter::detect_for_run(config, ecosystem.get("CUDA_VISIBLE_DEVICES"));
     let sources: Vec<Source> = detected.sources().cloned().collect();
     let interval = Duration::from_millis(u64::from(config.measurement.interval_ms));
     let sampler = Sampler::start(detected.meters, interval).map_err(|error| {
