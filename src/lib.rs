@@ -21,6 +21,7 @@ pub mod environment;
 pub mod measurement;
 pub mod meter;
 pub mod model;
+pub mod processor;
 pub mod results;
 pub mod sinks;
 pub mod workload;

@@ -5,5 +5,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if let Some(missing) = lem::processor::missing() {
+        lem::command::say(&format!("error: {missing}"));
+        return ExitCode::FAILURE;
+    }
     lem::command::dispatch(lem::cli::Cli::parse())
 }
