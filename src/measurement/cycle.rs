@@ -1,6 +1,6 @@
 //! One measured cycle, and one round of warm-up.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub(super) fn run(
         capabilities.true_token_times,
     ));
     let missed_before = AtomicU64::new(0);
+    let segments_before = AtomicU32::new(0);
     session.probe.begin_window();
     let start_ns = Stamp::mono_ns();
     let outcome = {
@@ -50,6 +51,7 @@ pub(super) fn run(
             collector: &collector,
             start_ns,
             missed: &missed_before,
+            written: &segments_before,
         };
         segments.written_beside(|| {
             session
@@ -96,6 +98,17 @@ pub(super) fn run(
                 requests: collector.finished + collector.failed,
                 failed: collector.failed,
                 samples_missed: missed + missed_before.into_inner(),
+            }));
+    }
+    if !complete {
+        // So that a reader shows what there is of it, as a part.
+        session
+            .recorder
+            .record(Record::SegmentWritten(SegmentWritten {
+                cycle,
+                segment: segments_before.into_inner(),
+                start_ns,
+                end_ns,
             }));
     }
     session.recorder.commit()?;
@@ -190,6 +203,7 @@ struct Segments<'a> {
     collector: &'a Mutex<Collector>,
     start_ns: u64,
     missed: &'a AtomicU64,
+    written: &'a AtomicU32,
 }
 
 impl Segments<'_> {
@@ -197,7 +211,7 @@ impl Segments<'_> {
         let done = (Mutex::new(false), Condvar::new());
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let (mut segment, mut since) = (0, self.start_ns);
+                let mut since = self.start_ns;
                 let mut finished = lock(&done.0);
                 while !*finished {
                     let (guard, wait) = done
@@ -207,8 +221,7 @@ impl Segments<'_> {
                     finished = guard;
                     if wait.timed_out() && !*finished {
                         drop(finished);
-                        since = self.write(segment, since);
-                        segment += 1;
+                        since = self.write(since);
                         finished = lock(&done.0);
                     }
                 }
@@ -219,7 +232,7 @@ impl Segments<'_> {
         })
     }
 
-    fn write(&self, segment: u32, start_ns: u64) -> u64 {
+    fn write(&self, start_ns: u64) -> u64 {
         let Window {
             samples,
             notes,
@@ -236,7 +249,7 @@ impl Segments<'_> {
         }
         let mark = SegmentWritten {
             cycle: self.cycle,
-            segment,
+            segment: self.written.fetch_add(1, Ordering::Relaxed),
             start_ns,
             end_ns,
         };

@@ -152,3 +152,43 @@ fn latencies_are_those_of_the_token_times() {
         }
     }
 }
+
+#[test]
+fn a_long_cycle_is_written_in_segments_that_make_one_series() {
+    let bench = Bench::new();
+    let long = [
+        "--set",
+        "measurement.segment_s=1",
+        "--cycles",
+        "1",
+        "--set",
+        "num_input_prompts=6000",
+        "--set",
+        "batching.batch_size=1",
+    ];
+    let result = bench.result(&long, 0);
+    let records = records(&run_dir(&result));
+    let segments: Vec<&Value> = of_kind(&records, "segment_written").collect();
+    assert!(
+        !segments.is_empty(),
+        "the cycle took {} s",
+        result["duration_s"]
+    );
+    for (i, pair) in segments.windows(2).enumerate() {
+        assert_eq!(pair[0]["end_ns"], pair[1]["start_ns"]);
+        assert_eq!(pair[0]["segment"], i);
+    }
+    let mut last = 0;
+    for samples in of_kind(&records, "samples").filter(|s| s["source"] == "cpu0") {
+        for t in samples["t_ns"].as_array().unwrap() {
+            assert!(
+                t.as_u64().unwrap() > last,
+                "a sample came twice or too late"
+            );
+            last = t.as_u64().unwrap();
+        }
+    }
+    let requests = of_kind(&records, "span").filter(|s| s["span"] == "request");
+    assert_eq!(requests.count(), 6000);
+    assert_eq!(result["tokens"]["output"], 6000 * 16);
+}

@@ -206,14 +206,10 @@ fn finish(
 /// The thermal state at the end; that at the start is in the environment.
 fn thermal_at_end() -> Table {
     let thermal = serde_json::to_value(environment::thermal()).unwrap_or_default();
-    let rows = thermal
-        .as_object()
-        .map(|map| {
-            map.iter()
-                .map(|(k, v)| vec![k.clone().into(), v.to_string().into()])
-                .collect()
-        })
-        .unwrap_or_default();
+    let rows = thermal.as_object().into_iter().flatten();
+    let rows = rows
+        .map(|(what, state)| vec![what.clone().into(), state.clone()])
+        .collect();
     Table {
         name: "thermal".into(),
         columns: vec!["what".into(), "at the end".into()],
