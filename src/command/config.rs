@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::settings::{require_built, resolve};
-use super::{Exit, Failure, Outcome, show};
+use super::{Exit, Failure, Outcome, say, show};
 use crate::cli::{ConfigVerb, Format};
 use crate::config::{self, generate};
 
@@ -11,8 +11,10 @@ pub fn config(verb: &ConfigVerb) -> Outcome {
     match verb {
         ConfigVerb::Validate { config, set } => {
             let resolved = resolve(Some(config), set, Vec::new())?;
-            require_built(&resolved)?;
             show(&format!("{} is a valid configuration", config.display()));
+            if let Err(failure) = require_built(&resolved) {
+                say(&format!("but this build of lem cannot run it:\n{failure}"));
+            }
         }
         ConfigVerb::Show {
             config,
@@ -50,7 +52,7 @@ fn write_new(file: &Path) -> Result<(), Failure> {
             file.display()
         )),
     })?;
-    super::say(&format!(
+    say(&format!(
         "Wrote {}. Next: lem config validate {0}",
         file.display()
     ));

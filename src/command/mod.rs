@@ -82,7 +82,16 @@ pub fn dispatch(cli: Cli) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            say(&format!("error: {failure}"));
+            // The configuration's findings say of themselves what they are.
+            let told = failure.to_string();
+            let named = ["error:", "warning:", "note:"]
+                .iter()
+                .any(|name| told.starts_with(name));
+            say(&if named {
+                told
+            } else {
+                format!("error: {told}")
+            });
             failure.exit.into()
         }
     }
