@@ -15,7 +15,7 @@ use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
 use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table, Warning};
 
 use super::{Exit, Failure, Outcome, close, export, results, say, show};
-use crate::cli::RunArgs;
+use crate::cli::{Format, RunArgs};
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
@@ -177,7 +177,10 @@ fn finish(
     let result = close::write_result(&folder, &delivered)?;
     show(&results::text(&result, args.format)?);
     for outcome in &delivered {
-        say(&export::told(outcome));
+        // The table tells of deliveries itself.
+        if args.format == Format::Json || !outcome.complete() {
+            say(&export::told(outcome));
+        }
         if !outcome.complete() {
             say(&format!(
                 "warning: {} did not get everything. Later: lem export {} --to {0}",
