@@ -51,6 +51,7 @@ async fn deliver(uri: &str, points: usize, keys: usize) -> Result<Value, Box<dyn
         folder: std::env::temp_dir(),
         started: Arc::clone(&started),
         started_at: start,
+        live: None,
     };
     let config = MlflowConfig {
         tracking_uri: Some(uri.to_owned()),

@@ -57,6 +57,8 @@ pub struct RunContext {
     pub folder: PathBuf,
     pub started: Arc<RunStarted>,
     pub started_at: crate::Stamp,
+    /// Present values, where this process measures the run; absent in a later export.
+    pub live: Option<Arc<crate::Board>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

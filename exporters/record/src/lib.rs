@@ -10,6 +10,7 @@ pub mod catalogue;
 mod downsample;
 mod envelope;
 mod exporter;
+mod live;
 mod record;
 mod recorder;
 mod secret;
@@ -22,6 +23,7 @@ pub use envelope::{DecodeError, Envelope, MAX_LINE_BYTES};
 pub use exporter::{
     Check, CheckItem, CheckOutcome, ExportError, Exporter, Receipt, Rejected, RunContext, Written,
 };
+pub use live::{Board, Live, Present};
 pub use record::{
     Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, FinishReason, Metric,
     Origin, Record, RequestTimeline, RunFinished, RunStarted, RunStatus, Samples, SegmentWritten,

@@ -172,6 +172,7 @@ impl Log {
             folder: self.folder.clone(),
             started: Arc::clone(&self.started),
             started_at: self.started_at,
+            live: None,
         }
     }
 }

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lem_record::{Envelope, Record, Recorder, RunContext, RunStarted, Stamp};
+use lem_record::{Board, Envelope, Record, Recorder, RunContext, RunStarted, Stamp};
 
 use crate::disk;
 use crate::gate::{Gate, Position};
@@ -139,6 +139,7 @@ impl Spool {
             folder: folder.to_owned(),
             started: Arc::new(started),
             started_at,
+            live: Some(Arc::default()),
         };
         Self::on(
             context,
@@ -199,6 +200,11 @@ impl Spool {
     /// What sinks need to know of the run.
     pub fn context(&self) -> RunContext {
         self.context.clone()
+    }
+
+    /// Present values, for sinks that show the run while it goes on.
+    pub fn live(&self) -> Option<Arc<Board>> {
+        self.context.live.clone()
     }
 
     /// The number that the next record will have.

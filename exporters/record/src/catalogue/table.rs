@@ -36,6 +36,11 @@ pub const METRICS: &[MetricDef] = &[
     m("run.requests_failed", "{request}", Counter, "run/requests_failed", "", "lem.run.requests", &[("lem.status", "failed")], &[], "Requests that failed or were cancelled."),
     m("run.info", "", Gauge, "run/info", "", "lem.run.info", &[], &["lem.run.name", "lem.backend", "gen_ai.request.model", "lem.precision", "lem.version"], "Always 1; what was run stands in the attributes."),
     m("run.completed", "s", Gauge, "run/completed_timestamp", "seconds", "lem.run.completed.timestamp", &[], &["lem.status"], "Unix time at which the run ended."),
+    // the run while it goes on; for live sinks only
+    m("live.progress", "1", Gauge, "live/progress", "ratio", "lem.run.progress", &[], &[], "Answered requests of all measured cycles, over those planned."),
+    m("live.cycle", "{cycle}", Gauge, "live/cycle", "", "lem.run.cycle", &[], &[], "The cycle that is being measured, from 0."),
+    m("live.phase", "", UpDown, "live/phase_{lem.phase}", "", "lem.run.phase", &[], &["lem.phase"], "1 for what the run is doing now (loading, warmup, baseline, prefill, decode, other, ended), else 0."),
+    m("live.output_tokens", "{token}", Counter, "live/output_tokens", "", "lem.run.output_tokens", &[], &[], "Output tokens so far, warm-up included."),
     // time by phase; the three sum to the cycle
     m("time.prefill", "s", Gauge, "time/prefill", "seconds", "lem.phase.duration", &[("lem.phase", "prefill")], &[], "Wall time in a cycle up to each sequence's first token; the mean over cycles."),
     m("time.decode", "s", Gauge, "time/decode", "seconds", "lem.phase.duration", &[("lem.phase", "decode")], &[], "Wall time in a cycle after the first token; the mean over cycles."),
@@ -129,4 +134,7 @@ pub const METRICS: &[MetricDef] = &[
     m("cost.per_mtoken", "{USD}", Gauge, "cost/usd_per_million_tokens", "", "lem.cost.usd_per_million_tokens", &[], &[], "Cost of a million output tokens."),
     // export
     m("export.failures", "{failure}", Counter, "export/failures", "", "lem.export.failures", &[], &["lem.sink"], "Sends that failed."),
+    m("export.owed", "{record}", Gauge, "export/owed", "", "lem.export.owed", &[], &["lem.sink"], "Records that a sink has not acknowledged yet."),
+    m("export.live_requests", "{request}", Counter, "export/live_requests", "", "lem.export.live.requests", &[], &["lem.sink"], "Scrapes answered, and live batches sent, while the run was measured."),
+    m("export.live_cpu", "s", Counter, "export/live_cpu", "seconds", "lem.export.live.cpu", &[], &["lem.sink"], "Processor time that live sinks took."),
 ];

@@ -42,6 +42,7 @@ impl Golden {
             folder: self.folder.clone(),
             started: Arc::clone(&self.started),
             started_at: STARTED_AT,
+            live: None,
         }
     }
 
