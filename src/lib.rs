@@ -10,7 +10,7 @@
 //! exporting. [`config`] is the only module that reads the environment's variables;
 //! [`measurement`] is the only place where an [`engine`] and a [`meter`] meet, and
 //! it knows sinks only as a `dyn Recorder`; [`analysis`] has no I/O and no clock;
-//! [`sinks`] is the only file that names the sinks.
+//! [`sinks`] is the only place that names the sinks.
 
 pub mod analysis;
 pub mod cli;

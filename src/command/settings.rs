@@ -13,7 +13,7 @@ use super::{Failure, say};
 pub fn built() -> Built {
     Built {
         backends: engine::BUILT.to_vec(),
-        sinks: sinks::BUILT.to_vec(),
+        sinks: sinks::built(),
     }
 }
 

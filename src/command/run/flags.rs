@@ -7,16 +7,20 @@ use crate::command::{Exit, Failure, Outcome, show};
 use crate::config::{FlagValue, Resolved};
 use crate::{meter, sinks};
 
+/// The flags that turn a sink on: whether given, its spelling, the sink.
+fn sinks_of(args: &RunArgs) -> [(bool, &'static str, &'static str); 4] {
+    let on = &args.sinks;
+    [
+        (on.mlflow, "--mlflow", "mlflow"),
+        (on.wandb, "--wandb", "wandb"),
+        (on.prometheus.is_some(), "--prometheus", "prometheus"),
+        (on.otlp, "--otlp", "otlp"),
+    ]
+}
+
 /// Flags of parts that are not built yet: refused, never accepted in silence.
 pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
     let later = [
-        (args.sinks.wandb, "--wandb", "deliver to Weights & Biases"),
-        (
-            args.sinks.prometheus.is_some(),
-            "--prometheus",
-            "serve a Prometheus endpoint",
-        ),
-        (args.sinks.otlp, "--otlp", "deliver over OTLP"),
         (args.profile, "--profile", "profile the engine's operators"),
         (
             args.resume.is_some(),
@@ -24,18 +28,19 @@ pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
             "continue a run that was broken off",
         ),
     ];
-    let wrong: Vec<_> = later
+    let later = later
         .iter()
         .filter(|(given, ..)| *given)
         .map(|(_, flag, what)| {
             format!("{flag}: this version of lem does not {what} yet. Leave the flag out")
-        })
-        .collect();
-    if args.sinks.mlflow && !sinks::BUILT.contains(&"mlflow") {
-        return Err(Failure::usage(
-            "--mlflow: this build of lem has no MLflow sink. Build with the feature `mlflow`",
-        ));
-    }
+        });
+    let sinks = sinks_of(args)
+        .into_iter()
+        .filter(|(given, _, sink)| *given && !sinks::built().contains(sink))
+        .map(|(_, flag, sink)| {
+            format!("{flag}: this build of lem has no sink `{sink}`. Build with the feature `{sink}`, or leave the flag out")
+        });
+    let wrong: Vec<String> = later.chain(sinks).collect();
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -68,12 +73,14 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
             "--measure-baseline",
         ));
     }
-    if args.sinks.mlflow {
-        flags.push(FlagValue::new(
-            "integrations.mlflow.enabled",
-            true,
-            "--mlflow",
-        ));
+    for (given, flag, sink) in sinks_of(args) {
+        if given {
+            flags.push(FlagValue::new(
+                format!("integrations.{sink}.enabled"),
+                true,
+                flag,
+            ));
+        }
     }
     flags
 }
