@@ -9,7 +9,7 @@ use lem_record::{
 };
 
 use super::collect::Collector;
-use super::{MeasureError, Plan, Probe, Session, Window};
+use super::{MeasureError, Plan, Probe, Session, Shown, Window};
 use crate::engine::{Event, EventSink, Work};
 
 /// A cycle, as told to the observer.
@@ -30,7 +30,7 @@ pub(super) fn run(
     cycle: u32,
 ) -> Result<CycleDone, MeasureError> {
     let capabilities = session.engine.capabilities();
-    let events = Events::with_capacity(expected_events(&plan.work));
+    let events = Events::new(expected_events(&plan.work), session.shown, true);
     let collector = Mutex::new(Collector::new(
         Some(cycle),
         &plan.work.requests,
@@ -133,7 +133,7 @@ pub(super) fn warmup_round(
     let mut work = plan.work.clone();
     work.requests.truncate(work.batch_size.max(1));
     work.due_ns.clear();
-    let events = Events::with_capacity(expected_events(&work));
+    let events = Events::new(expected_events(&work), session.shown, false);
     let start_ns = Stamp::mono_ns();
     session
         .engine
@@ -168,23 +168,32 @@ fn expected_events(work: &Work) -> usize {
 }
 
 /// The engine's events in memory. The lock is contended once a segment, if ever.
-struct Events(Mutex<Vec<Event>>);
+struct Events<'a> {
+    kept: Mutex<Vec<Event>>,
+    shown: &'a Shown,
+    measured: bool,
+}
 
-impl Events {
-    fn with_capacity(n: usize) -> Self {
-        Self(Mutex::new(Vec::with_capacity(n)))
+impl<'a> Events<'a> {
+    fn new(expected: usize, shown: &'a Shown, measured: bool) -> Self {
+        Self {
+            kept: Mutex::new(Vec::with_capacity(expected)),
+            shown,
+            measured,
+        }
     }
 
     fn drain(&self) -> Vec<Event> {
-        let mut events = lock(&self.0);
+        let mut events = lock(&self.kept);
         let room = events.capacity();
         std::mem::replace(&mut *events, Vec::with_capacity(room.min(1 << 16)))
     }
 }
 
-impl EventSink for &Events {
+impl EventSink for &Events<'_> {
     fn event(&mut self, event: Event) {
-        lock(&self.0).push(event);
+        self.shown.event(&event, self.measured);
+        lock(&self.kept).push(event);
     }
 }
 
@@ -199,7 +208,7 @@ struct Segments<'a> {
     every: Duration,
     probe: &'a dyn Probe,
     recorder: &'a dyn Recorder,
-    events: &'a Events,
+    events: &'a Events<'a>,
     collector: &'a Mutex<Collector>,
     start_ns: u64,
     missed: &'a AtomicU64,

@@ -10,6 +10,7 @@ mod baseline;
 mod collect;
 mod cycle;
 mod probe;
+mod shown;
 mod warmup;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::engine::{Cancel, Engine, EngineError, Work};
 pub use baseline::{BaselineKind, observe};
 pub use cycle::CycleDone;
 pub use probe::{Probe, Sampling, Window};
+pub use shown::Shown;
 
 /// What a measurement works with.
 pub struct Session<'a> {
@@ -30,6 +32,8 @@ pub struct Session<'a> {
     pub recorder: &'a dyn Recorder,
     pub observer: &'a mut dyn Observer,
     pub cancel: &'a Cancel,
+    /// For sinks that show the run while it goes on.
+    pub shown: &'a Shown,
 }
 
 /// Hears of progress, between the measured windows only.
@@ -81,6 +85,7 @@ pub fn measure(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, MeasureE
     // Loading is over: whatever is sent from here on would disturb.
     session.recorder.quiet(true);
     let ended = measure_quietly(session, plan);
+    session.shown.phase("ended");
     session.recorder.quiet(false);
     session.recorder.commit()?;
     ended
@@ -103,6 +108,7 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
             );
         }
         session.observer.cycle_starts(cycle, plan.cycles);
+        session.shown.cycle(cycle);
         let done = cycle::run(session, plan, cycle)?;
         session.recorder.quiet(false);
         session.observer.cycle_done(&done);
@@ -126,6 +132,7 @@ fn take_baseline(
         return Ok(());
     }
     session.observer.stage(kind.told());
+    session.shown.phase("baseline");
     for record in observe(session.probe, rule, kind, session.cancel) {
         session.recorder.record(record);
     }
@@ -140,6 +147,7 @@ fn warm_up(session: &mut Session<'_>, plan: &Plan) -> Result<(), MeasureError> {
         return Ok(());
     }
     session.observer.stage("Warming up");
+    session.shown.phase("warmup");
     let mut seconds_per_token = Vec::new();
     let verdict = loop {
         if let Some(verdict) = warmup::verdict(&seconds_per_token, rule) {

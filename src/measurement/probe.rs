@@ -35,6 +35,11 @@ impl Sampling {
         Self(Mutex::new(sampler))
     }
 
+    /// Shows every reading on the board.
+    pub fn show(&self, board: &lem_record::Board) {
+        self.lock().show(board);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Sampler> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

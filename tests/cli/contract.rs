@@ -112,24 +112,15 @@ fn a_wrong_configuration_is_refused_whole_before_anything_is_touched() {
 #[test]
 fn flags_of_parts_that_are_not_built_are_refused_with_a_sentence() {
     let bench = Bench::new();
-    for flag in [
-        "--wandb",
-        "--prometheus",
-        "--prometheus=127.0.0.1:1",
-        "--otlp",
-        "--profile",
-    ] {
-        let out = bench.run(&[flag]);
-        assert_eq!(out.status.code(), Some(2), "{flag}");
-        let name = flag.split('=').next().unwrap();
+    for flags in [&["--profile"][..], &["--resume", "x"]] {
+        let out = bench.run(flags);
+        assert_eq!(out.status.code(), Some(2), "{flags:?}");
         assert!(
-            stderr(&out).contains(name) && stderr(&out).contains("yet"),
+            stderr(&out).contains(flags[0]) && stderr(&out).contains("yet"),
             "{}",
             stderr(&out)
         );
     }
-    let out = bench.run(&["--resume", "x"]);
-    assert_eq!(out.status.code(), Some(2));
     assert!(bench.runs().is_empty());
 }
 

@@ -19,7 +19,7 @@ use crate::cli::{Format, RunArgs};
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
-use crate::measurement::{self, Ended, MeasureError, Plan, Session};
+use crate::measurement::{self, Ended, MeasureError, Plan, Session, Shown};
 use crate::sinks;
 
 use prepare::Prepared;
@@ -102,6 +102,10 @@ fn measure(
 ) -> Result<Ended, MeasureError> {
     let sending = Rc::clone(delivery);
     let mut progress = Progress::new(move || wait_for(&sending, BETWEEN));
+    let board = spool.live().unwrap_or_default();
+    prepared.probe.show(&board);
+    let planned = prepared.workload.requests.len() as u64 * u64::from(config.num_cycles);
+    let shown = Shown::new(&board, planned);
     let plan = Plan {
         work: prepared.workload.work(),
         cycles: config.num_cycles,
@@ -115,6 +119,7 @@ fn measure(
             recorder: spool,
             observer: &mut progress,
             cancel,
+            shown: &shown,
         },
         &plan,
     );

@@ -1,6 +1,8 @@
 //! Where rows wait for the end of a window: columns of one slot's sources.
 
-use lem_record::{Column, How, Samples};
+use std::sync::Arc;
+
+use lem_record::{Board, Column, How, Live, Samples};
 
 use super::stats::{MissedReason, SourceMissed};
 use crate::meter::{SampleSink, Source};
@@ -56,6 +58,8 @@ pub(super) struct Buffers {
 struct Buffer {
     id: String,
     columns: Vec<Column>,
+    /// One a column, or none.
+    live: Vec<Arc<Live>>,
     t_ns: Vec<u64>,
     missed: u64,
     reasons: Vec<MissedReason>,
@@ -79,6 +83,7 @@ impl Buffers {
                     ..column(source, c.how, &c.metric)
                 })
                 .collect(),
+            live: Vec::new(),
             t_ns: Vec::with_capacity(rows_expected),
             missed: 0,
             reasons: Vec::new(),
@@ -87,6 +92,19 @@ impl Buffers {
             rows_expected,
             sources: sources.iter().map(buffer).collect(),
         }
+    }
+
+    pub fn show(&mut self, board: &Board) {
+        for buffer in &mut self.sources {
+            let live = |c: &Column| board.series(&c.metric, &c.attributes, c.how);
+            buffer.live = buffer.columns.iter().map(live).collect();
+        }
+    }
+
+    /// The window is over: what was read last is not true any more.
+    pub fn show_nothing(&self) {
+        let live = self.sources.iter().flat_map(|buffer| &buffer.live);
+        live.for_each(|live| live.clear());
     }
 
     pub fn clear(&mut self) {
@@ -155,6 +173,12 @@ impl Buffer {
         self.t_ns.push(t_ns);
         for (column, value) in self.columns.iter_mut().zip(values) {
             column.values.push(*value);
+        }
+        for (live, value) in self.live.iter().zip(values) {
+            match value {
+                Some(value) => live.set(*value, t_ns),
+                None => live.clear(),
+            }
         }
     }
 

@@ -25,6 +25,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lem_record::Board;
+
 use self::control::{Command, Shared};
 pub use self::stats::{DroppedMeter, MissedReason, SourceMissed, Window, WindowStats};
 use super::{Meter, Source};
@@ -86,6 +88,13 @@ impl Sampler {
     /// Every source of every meter, dropped ones included.
     pub fn sources(&self) -> &[Source] {
         &self.sources
+    }
+
+    /// Shows each reading of a window on the board, and nothing between windows.
+    pub fn show(&self, board: &Board) {
+        for slot in &self.shared.slots {
+            slot.buffers().show(board);
+        }
     }
 
     /// Reads everything, then goes on at each interval. Returns once the first reading is

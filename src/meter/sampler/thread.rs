@@ -165,6 +165,12 @@ impl<'a> Sampling<'a> {
                 now
             }
         };
+        if matches!(command, Command::End) {
+            self.shared
+                .slots
+                .iter()
+                .for_each(|slot| slot.buffers().show_nothing());
+        }
         self.account(|control| {
             match command {
                 Command::Begin => control.begin(now),
