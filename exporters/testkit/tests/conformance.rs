@@ -173,8 +173,8 @@ impl Exporter for Sink {
             body.extend_from_slice(&line);
             body.push(b'\n');
         }
-        let sent = self.send(method, &format!("/runs/{}", self.run), &body);
-        let too_large = match sent.await {
+        let path = format!("/runs/{}", self.run);
+        let too_large = match self.send(method, &path, &body).await {
             Ok(_) => false,
             Err(ExportError::GiveUp { reason, .. }) if reason == TOO_LARGE => true,
             Err(error) => return Err(error),
