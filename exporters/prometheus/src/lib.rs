@@ -5,7 +5,15 @@
 //! in share it, so that a scrape, a push, a remote write and a file give the same
 //! series.
 
+mod at_end;
 pub mod encode;
 mod error;
+pub mod file;
+mod log;
+mod points;
+pub mod push;
+pub mod remote_write;
+mod service;
+mod summary;
 
 pub use error::ConfigError;
