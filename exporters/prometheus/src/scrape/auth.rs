@@ -19,10 +19,6 @@ impl Auth {
         )
     }
 
-    pub const fn is_asked(&self) -> bool {
-        self.0.is_some()
-    }
-
     /// Takes as long for a wrong answer that is nearly right as for any other.
     pub fn admits(&self, authorization: Option<&str>) -> bool {
         let Some(expected) = &self.0 else {
