@@ -2,7 +2,7 @@
 
 from . import frame
 from .panels import Board, Column, bars, lines, table
-from .query import by_run, last, quantile, series
+from .query import WHOLE, by_run, info, last, quantile, series
 
 LABELS = {
     "lem_run_name": "name",
@@ -23,7 +23,7 @@ def dashboard() -> dict:
     board.add(
         table(
             "Runs",
-            f"max by (instance, {', '.join(LABELS)}) ({last('lem_run_info')})",
+            info(*LABELS),
             LABELS,
             [
                 _column("J/token", "lem_run_energy_per_output_token_joules", "joule", 3),
@@ -46,10 +46,10 @@ def dashboard() -> dict:
         height=12,
     )
     board.row("Side by side")
-    board.add(bars("Energy per output token", "joule", (_info("lem_run_energy_per_output_token_joules"), _LEGEND)))
-    board.add(bars("Output tokens per second", "none", (_info("lem_run_throughput_tokens_per_second"), _LEGEND)))
+    board.add(bars("Energy per output token", "joule", (_with_labels("lem_run_energy_per_output_token_joules"), _LEGEND)))
+    board.add(bars("Output tokens per second", "none", (_with_labels("lem_run_throughput_tokens_per_second"), _LEGEND)))
     board.add(
-        bars("Output tokens per joule", "none", (_info("lem_efficiency_tokens_per_joule"), _LEGEND))
+        bars("Output tokens per joule", "none", (_with_labels("lem_efficiency_tokens_per_joule"), _LEGEND))
     )
     board.add(
         bars(
@@ -61,14 +61,14 @@ def dashboard() -> dict:
             ),
         )
     )
-    board.add(bars("Perplexity", "none", (_info("lem_quality_perplexity"), _LEGEND), help="Lower is better."))
-    board.add(bars("Energy times time", "none", (_info("lem_run_energy_delay_joule_seconds"), _LEGEND), help="J·s"))
+    board.add(bars("Perplexity", "none", (_with_labels("lem_quality_perplexity"), _LEGEND), help="Lower is better."))
+    board.add(bars("Energy times time", "none", (_with_labels("lem_run_energy_delay_joule_seconds"), _LEGEND), help="J·s"))
     board.row("Over time")
     board.add(
         lines(
             "Energy per output token, run by run",
             "joule",
-            (series("lem_run_energy_per_output_token_joules"), "{{instance}} {{lem_how}}"),
+            (series("lem_run_energy_per_output_token_joules", WHOLE), "{{instance}} {{lem_how}}"),
             points=True,
         ),
         width=12,
@@ -77,7 +77,7 @@ def dashboard() -> dict:
         lines(
             "Output tokens per second, run by run",
             "none",
-            (series("lem_run_throughput_tokens_per_second"), "{{instance}}"),
+            (series("lem_run_throughput_tokens_per_second", WHOLE), "{{instance}}"),
             points=True,
         ),
         width=12,
@@ -97,8 +97,7 @@ def dashboard() -> dict:
 _LEGEND = "{{instance}} {{gen_ai_request_model}} {{lem_backend}} {{lem_precision}}"
 
 
-def _info(metric: str) -> str:
+def _with_labels(metric: str) -> str:
     """A run's number with what was run beside it."""
-    labels = "gen_ai_request_model, lem_backend, lem_precision"
-    info = f"max by (instance, {labels}) ({last('lem_run_info')})"
-    return f"{by_run(last(metric))} * on (instance) group_left ({labels}) {info}"
+    labels = ("gen_ai_request_model", "lem_backend", "lem_precision")
+    return f"{by_run(last(metric))} * on (instance) group_left ({', '.join(labels)}) {info(*labels)}"

@@ -1,8 +1,8 @@
 """One run, or a few: what it cost, where the energy went, how sure that is."""
 
 from . import frame, shared
-from .panels import GREEN, RED, YELLOW, Board, bars, lines, stat, steps
-from .query import GPU, by_run, last, quantile, series
+from .panels import GREEN, RED, YELLOW, Board, bars, stacked, stat, steps
+from .query import GPU, by_run, cycles, last, quantile
 
 HOW = "{{instance}} {{lem_how}}"
 
@@ -92,13 +92,12 @@ def _headline(board: Board) -> None:
 def _energy(board: Board) -> None:
     board.row("Where the energy went")
     board.add(
-        lines(
+        stacked(
             "Energy of each cycle by phase",
             "joule",
-            (series("lem_phase_energy_joules"), "{{instance}} {{lem_phase}} {{lem_how}}"),
-            help="Gross. The three phases sum to the cycle. The last bar is the mean over the cycles.",
-            stacked=True,
-            bars=True,
+            cycles("lem_phase_energy_joules", "lem_phase"),
+            by="lem_phase",
+            help="Gross. The three phases sum to the cycle.",
         )
     )
     board.add(
@@ -110,12 +109,11 @@ def _energy(board: Board) -> None:
         )
     )
     board.add(
-        lines(
+        stacked(
             "Energy of each cycle by component",
             "joule",
-            (series("lem_component_energy_joules"), "{{instance}} {{hw_type}} {{lem_how}}"),
-            stacked=True,
-            bars=True,
+            cycles("lem_component_energy_joules", "hw_type"),
+            by="hw_type",
         )
     )
     board.add(bars("Time by phase", "s", (last("lem_phase_duration_seconds"), "{{instance}} {{lem_phase}}")))

@@ -78,17 +78,16 @@ def lines(
     *queries: tuple[str, str],
     help: str = "",
     stacked: bool = False,
-    bars: bool = False,
     points: bool = False,
     overrides: list[dict] | None = None,
     **defaults: object,
 ) -> dict:
     """A quantity over time. One point a second: with Grafana's own choice a short run is one point."""
     custom = {
-        "drawStyle": "bars" if bars else "points" if points else "line",
+        "drawStyle": "points" if points else "line",
         "lineInterpolation": "linear",
         "lineWidth": 1,
-        "fillOpacity": 60 if bars else 20 if stacked else 0,
+        "fillOpacity": 20 if stacked else 0,
         "pointSize": 7 if points else 4,
         "showPoints": "always" if points else "auto",
         "spanNulls": False,
@@ -162,6 +161,38 @@ def bars(title: str, unit: str, *queries: tuple[str, str], help: str = "", **def
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         },
         "targets": _targets(list(queries), instant=True),
+    }
+
+
+def stacked(title: str, unit: str, query: str, by: str, help: str = "") -> dict:
+    """A bar a cycle, of which each part is one value of the label `by`."""
+    return {
+        "type": "barchart",
+        "title": title,
+        "description": help,
+        "datasource": DATASOURCE,
+        "fieldConfig": {
+            "defaults": _defaults(unit, custom={"fillOpacity": 80, "lineWidth": 1}),
+            "overrides": [],
+        },
+        "options": {
+            "barRadius": 0,
+            "barWidth": 0.9,
+            "fullHighlight": False,
+            "groupWidth": 0.7,
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+            "orientation": "auto",
+            "showValue": "never",
+            "stacking": "normal",
+            "tooltip": {"mode": "multi", "sort": "none"},
+            "xField": f"cycle\\{by}",
+            "xTickLabelRotation": 0,
+            "xTickLabelSpacing": 100,
+        },
+        "transformations": [
+            {"id": "groupingToMatrix", "options": {"columnField": by, "rowField": "cycle", "valueField": "Value"}}
+        ],
+        "targets": [target(query, "", "A", instant=True, table=True)],
     }
 
 
