@@ -186,6 +186,7 @@ def stacked(title: str, unit: str, query: str, by: str, help: str = "") -> dict:
             "stacking": "normal",
             "tooltip": {"mode": "multi", "sort": "none"},
             "xField": f"cycle\\{by}",
+            "xTickLabelMaxLength": 0,
             "xTickLabelRotation": 0,
             "xTickLabelSpacing": 100,
         },
