@@ -45,3 +45,29 @@ prepare_model() {
   fi
   echo "$file"
 }
+
+# A folder with prometheus, promtool, prometheus-pushgateway and prometheus-node-exporter, from Debian's packages. They are
+# unpacked, not installed: installed, they would run as services of this machine.
+prepare_prometheus() {
+  local folder=$LEM_CACHE/prometheus packages="prometheus prometheus-pushgateway prometheus-node-exporter" package
+  if [ ! -e "$folder/.ready" ]; then
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+      echo "apt-get and dpkg-deb are needed to fetch $packages"
+      return 1
+    fi
+    rm -rf "$folder.new" && mkdir -p "$folder.new"
+    # shellcheck disable=SC2086 # several words
+    if ! (cd "$folder.new" && apt-get download --quiet $packages) >&2; then
+      # an image without package lists
+      if [ "$(id -u)" != 0 ] || ! apt-get update --quiet >&2 || ! (cd "$folder.new" && apt-get download --quiet $packages) >&2; then
+        echo "apt-get could not download $packages (as root: apt-get update)"
+        return 1
+      fi
+    fi
+    for package in "$folder.new"/*.deb; do
+      dpkg-deb --extract "$package" "$folder.new/root" || { echo "$package could not be unpacked"; return 1; }
+    done
+    rm -rf "$folder" && mv "$folder.new/root/usr/bin" "$folder" && rm -rf "$folder.new" && : >"$folder/.ready"
+  fi
+  echo "$folder"
+}
