@@ -62,7 +62,7 @@ def dashboard() -> dict:
         )
     )
     board.add(bars("Perplexity", "none", (_with_labels("lem_quality_perplexity"), _LEGEND), help="Lower is better."))
-    board.add(bars("Energy times time", "none", (_with_labels("lem_run_energy_delay_joule_seconds"), _LEGEND), help="J·s"))
+    board.add(bars("Energy times time", "none", (_with_labels("lem_run_energy_delay_J_s"), _LEGEND), help="J·s"))
     board.row("Over time")
     board.add(
         lines(

@@ -17,26 +17,35 @@ pub struct Asked {
 }
 
 pub fn all() -> Vec<(String, Value)> {
-    let mut boards: Vec<(String, Value)> = fs::read_dir(root().join("dashboards/grafana/dashboards"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap())
-        })
-        .collect();
+    let mut boards: Vec<(String, Value)> =
+        fs::read_dir(root().join("dashboards/grafana/dashboards"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| {
+                let name = path.file_name().unwrap().to_string_lossy().into_owned();
+                (
+                    name,
+                    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap(),
+                )
+            })
+            .collect();
     boards.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(boards.len(), 4);
     boards
 }
 
 fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
 }
 
 fn text(value: &Value, pointer: &str) -> String {
     let found = value.pointer(pointer).and_then(Value::as_str);
-    found.unwrap_or_else(|| panic!("no {pointer} in {value}")).to_owned()
+    found
+        .unwrap_or_else(|| panic!("no {pointer} in {value}"))
+        .to_owned()
 }
 
 /// The expressions of panels and annotations.
@@ -46,7 +55,11 @@ pub fn expressions() -> Vec<Asked> {
         for panel in list(&board, "/panels") {
             for target in list(panel, "/targets") {
                 asked.push(Asked {
-                    place: format!("{name}: {} {}", text(panel, "/title"), text(target, "/refId")),
+                    place: format!(
+                        "{name}: {} {}",
+                        text(panel, "/title"),
+                        text(target, "/refId")
+                    ),
                     expression: text(target, "/expr"),
                     instant: target["instant"].as_bool().unwrap(),
                 });
@@ -72,7 +85,9 @@ pub fn variables() -> Vec<(String, String, String)> {
                 continue;
             }
             let query = text(variable, "/query/query");
-            let inner = query.strip_prefix("label_values(").and_then(|q| q.strip_suffix(')'));
+            let inner = query
+                .strip_prefix("label_values(")
+                .and_then(|q| q.strip_suffix(')'));
             let (selector, label) = inner.unwrap().rsplit_once(", ").unwrap();
             let place = format!("{name}: variable {}", text(variable, "/name"));
             variables.push((place, selector.to_owned(), label.to_owned()));

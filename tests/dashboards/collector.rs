@@ -8,7 +8,8 @@ use crate::read;
 
 fn names(yaml: &Yaml<'_>) -> BTreeSet<String> {
     let keys = yaml.as_mapping().into_iter().flatten();
-    keys.map(|(key, _)| key.as_str().unwrap().to_owned()).collect()
+    keys.map(|(key, _)| key.as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -17,7 +18,10 @@ fn what_the_pipelines_name_is_defined_and_what_is_defined_is_used() {
     let documents = Yaml::load_from_str(&text).unwrap();
     let config = &documents[0];
     let pipelines = &config["service"]["pipelines"];
-    assert_eq!(names(pipelines), ["logs", "metrics", "traces"].map(str::to_owned).into());
+    assert_eq!(
+        names(pipelines),
+        ["logs", "metrics", "traces"].map(str::to_owned).into()
+    );
     for kind in ["receivers", "processors", "exporters"] {
         let mut used = BTreeSet::new();
         for (name, pipeline) in pipelines.as_mapping().unwrap() {

@@ -20,7 +20,10 @@ fn filled(expression: &str, run: &str) -> String {
     for (name, value) in values {
         filled = filled.replace(name, value);
     }
-    assert!(!filled.contains('$'), "{expression} has a variable that no dashboard defines");
+    assert!(
+        !filled.contains('$'),
+        "{expression} has a variable that no dashboard defines"
+    );
     filled
 }
 
@@ -56,7 +59,11 @@ fn every_panel_of_every_dashboard_shows_the_golden_runs() {
         let selector = filled(&selector, ".*");
         let at = golden::after();
         let (since, until) = ((at - 3600).to_string(), at.to_string());
-        let range = [("match[]", selector.as_str()), ("start", &since), ("end", &until)];
+        let range = [
+            ("match[]", selector.as_str()),
+            ("start", &since),
+            ("end", &until),
+        ];
         match server.ask(&format!("label/{label}/values"), &range) {
             Ok(values) if values.as_array().is_some_and(|values| !values.is_empty()) => {}
             other => wrong.push(format!("{place}: {selector} by {label}: {other:?}")),
@@ -71,7 +78,9 @@ fn every_recording_rule_records_something_and_every_alert_can_be_asked() {
     let server = Server::golden(&programs);
     let rules = server.ask("rules", &[]).unwrap();
     let groups = rules["groups"].as_array().unwrap();
-    let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let rules = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap());
     let (mut recording, mut alerting) = (0, 0);
     for rule in rules {
         let expression = rule["query"].as_str().unwrap();
@@ -79,12 +88,19 @@ fn every_recording_rule_records_something_and_every_alert_can_be_asked() {
         let found = found.unwrap_or_else(|error| panic!("{expression}: {error}"));
         if rule["type"] == "recording" {
             recording += 1;
-            assert!(!found.is_empty(), "{}: no answer to {expression}", rule["name"]);
+            assert!(
+                !found.is_empty(),
+                "{}: no answer to {expression}",
+                rule["name"]
+            );
         } else {
             alerting += 1;
         }
     }
-    assert!(recording >= 10 && alerting >= 12, "{recording} and {alerting}");
+    assert!(
+        recording >= 10 && alerting >= 12,
+        "{recording} and {alerting}"
+    );
 }
 
 #[test]
@@ -98,7 +114,11 @@ fn numbers_are_those_of_the_run() {
         let expression = filled(&asked.expression, RUN_ID);
         let series = server.query(&expression, true, golden::after()).unwrap();
         assert_eq!(series.len(), 1, "{place}: {expression}: {series:?}");
-        series[0]["value"][1].as_str().unwrap().parse::<f64>().unwrap()
+        series[0]["value"][1]
+            .as_str()
+            .unwrap()
+            .parse::<f64>()
+            .unwrap()
     };
     // The golden metric of row n of the catalogue is 1.5 n.
     let golden = |id: &str| {
@@ -107,19 +127,33 @@ fn numbers_are_those_of_the_run() {
         1.5 * (rows.take_while(|def| def.id != id).count() + 1) as f64
     };
     let close = |found: f64, expected: f64| {
-        assert!((found / expected - 1.0).abs() < 1e-9, "{found} and {expected}");
+        assert!(
+            (found / expected - 1.0).abs() < 1e-9,
+            "{found} and {expected}"
+        );
     };
-    close(value("lem-run.json: Energy of a cycle A"), golden("energy.total"));
+    close(
+        value("lem-run.json: Energy of a cycle A"),
+        golden("energy.total"),
+    );
     close(
         value("lem-run.json: … above idle A"),
-        golden("energy.per_output_token") * golden("energy.total_corrected") / golden("energy.total"),
+        golden("energy.per_output_token") * golden("energy.total_corrected")
+            / golden("energy.total"),
     );
     // Of the golden histogram (unit, 2, 4 times unit with 1, 3 and 2 counts) the median is 1 + 2/3 units.
     let unit = golden("latency.ttft") / 100.0;
-    close(value("lem-run.json: Time to first token A"), unit * (1.0 + 2.0 / 3.0));
+    close(
+        value("lem-run.json: Time to first token A"),
+        unit * (1.0 + 2.0 / 3.0),
+    );
     close(value("lem-live.json: Progress A"), 1.0);
     // 160 tokens a second
-    let rate = "sum by (instance) (rate(lem_run_output_tokens_total{instance=\"golden-0001\"}[2s]))";
+    let rate =
+        "sum by (instance) (rate(lem_run_output_tokens_total{instance=\"golden-0001\"}[2s]))";
     let series = server.query(rate, true, golden::after() - 6).unwrap();
-    close(series[0]["value"][1].as_str().unwrap().parse().unwrap(), 160.0);
+    close(
+        series[0]["value"][1].as_str().unwrap().parse().unwrap(),
+        160.0,
+    );
 }

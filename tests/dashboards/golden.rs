@@ -25,7 +25,10 @@ pub fn runs(parent: &Path) -> Vec<PathBuf> {
             let folder = parent.join(id);
             fs::create_dir_all(&folder).unwrap();
             let golden = golden::run(&folder);
-            let records = golden.envelopes.iter().map(|envelope| envelope.record.clone());
+            let records = golden
+                .envelopes
+                .iter()
+                .map(|envelope| envelope.record.clone());
             write(&folder, id, complete(records));
             folder
         })
@@ -78,17 +81,22 @@ fn at(tenths: u64) -> u64 {
 }
 
 fn of(pairs: &[(&str, &str)]) -> Attributes {
-    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 fn columns(source: &str, columns: Vec<(&str, Attributes, Box<dyn Fn(u64) -> f64>)>) -> Record {
-    let tenths = 0..=36;
-    let columns = columns.into_iter().map(|(metric, attributes, value)| Column {
-        metric: metric.to_owned(),
-        attributes,
-        how: How::Measured,
-        values: tenths.clone().map(|t| Some(value(t))).collect(),
-    });
+    let tenths = 0..=48;
+    let columns = columns
+        .into_iter()
+        .map(|(metric, attributes, value)| Column {
+            metric: metric.to_owned(),
+            attributes,
+            how: How::Measured,
+            values: tenths.clone().map(|t| Some(value(t))).collect(),
+        });
     Record::Samples(Samples {
         source: source.to_owned(),
         columns: columns.collect(),
@@ -96,19 +104,27 @@ fn columns(source: &str, columns: Vec<(&str, Attributes, Box<dyn Fn(u64) -> f64>
     })
 }
 
-/// What the board showed: three cycles of a second, with 0.2 s between them.
+/// What the board showed: three cycles of a second with 0.2 s between them, then idle power.
 fn shown() -> Record {
     fn phase(t: u64) -> &'static str {
         match t % 12 {
+            _ if t >= 36 => "baseline",
             0..2 => "prefill",
             2..9 => "decode",
-            9..11 => "other",
-            _ => "baseline",
+            _ => "other",
         }
     }
     let mut all: Vec<(&str, Attributes, Box<dyn Fn(u64) -> f64>)> = vec![
-        ("live.output_tokens", of(&[]), Box::new(|t| 16.0 * t as f64)),
-        ("live.progress", of(&[]), Box::new(|t| t as f64 / 36.0)),
+        (
+            "live.output_tokens",
+            of(&[]),
+            Box::new(|t| 16.0 * t.min(36) as f64),
+        ),
+        (
+            "live.progress",
+            of(&[]),
+            Box::new(|t| t.min(36) as f64 / 36.0),
+        ),
         ("live.cycle", of(&[]), Box::new(|t| (t / 12).min(2) as f64)),
     ];
     for name in ["warmup", "baseline", "prefill", "decode", "other", "ended"] {
@@ -121,7 +137,11 @@ fn shown() -> Record {
 fn process() -> Record {
     columns(
         "process",
-        vec![("sample.process_memory", of(&[]), Box::new(|t| 2e8 + 1e6 * t as f64))],
+        vec![(
+            "sample.process_memory",
+            of(&[]),
+            Box::new(|t| 2e8 + 1e6 * t as f64),
+        )],
     )
 }
 
@@ -137,8 +157,16 @@ fn sensors(id: &str) -> Record {
             ("sample.dram_activity", own.clone(), Box::new(|_| 0.8)),
             ("sample.gpu_memory_limit", own.clone(), Box::new(|_| 8e10)),
             ("sample.power_limit", own, Box::new(|_| 700.0)),
-            ("sample.clock", with("lem.clock", "memory"), Box::new(|_| 2.6e9)),
-            ("throttle.time", with("lem.throttle.reason", "power_cap"), Box::new(|t| t as f64 / 100.0)),
+            (
+                "sample.clock",
+                with("lem.clock", "memory"),
+                Box::new(|_| 2.6e9),
+            ),
+            (
+                "throttle.time",
+                with("lem.throttle.reason", "power_cap"),
+                Box::new(|t| t as f64 / 100.0),
+            ),
         ],
     )
 }

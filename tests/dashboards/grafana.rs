@@ -23,7 +23,9 @@ fn grafanas_own_types_accept_them() {
         return;
     };
     let files = boards::all();
-    let files = files.iter().map(|(name, _)| root().join("dashboards/grafana/dashboards").join(name));
+    let files = files
+        .iter()
+        .map(|(name, _)| root().join("dashboards/grafana/dashboards").join(name));
     succeeds(
         Command::new("node")
             .arg(root().join("tests/dashboards/schema.mjs"))
@@ -40,12 +42,21 @@ fn they_work_where_they_are_imported_and_where_they_are_provisioned() {
         let uid = board["uid"].as_str().unwrap();
         assert_eq!(format!("{uid}.json"), name, "a link to it goes by its uid");
         assert!(uids.insert(uid.to_owned()));
-        assert!(board.get("__inputs").is_none() && board.get("id").is_none(), "{name}");
+        assert!(
+            board.get("__inputs").is_none() && board.get("id").is_none(),
+            "{name}"
+        );
         let first = &board["templating"]["list"][0];
-        assert_eq!((&first["type"], &first["name"]), (&Value::from("datasource"), &Value::from("DS_PROMETHEUS")));
+        assert_eq!(
+            (&first["type"], &first["name"]),
+            (&Value::from("datasource"), &Value::from("DS_PROMETHEUS"))
+        );
         let mut ids = BTreeSet::new();
         for panel in board["panels"].as_array().unwrap() {
-            assert!(ids.insert(panel["id"].as_u64().unwrap()), "{name}: an id twice");
+            assert!(
+                ids.insert(panel["id"].as_u64().unwrap()),
+                "{name}: an id twice"
+            );
             if panel["type"] != "row" {
                 assert_eq!(panel["datasource"]["uid"], "${DS_PROMETHEUS}", "{name}");
             }

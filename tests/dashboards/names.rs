@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use lem_record::catalogue::{Bound, METRICS};
 use lem_record::Kind;
+use lem_record::catalogue::{Bound, METRICS};
 use regex::Regex;
 
 use crate::{boards, read};
@@ -20,7 +20,11 @@ fn known() -> BTreeSet<String> {
             known.insert(name);
         }
         let fixed = def.fixed.iter().map(|(name, _)| *name);
-        known.extend(fixed.chain(def.attributes.iter().copied()).map(|name| name.replace('.', "_")));
+        known.extend(
+            fixed
+                .chain(def.attributes.iter().copied())
+                .map(|name| name.replace('.', "_")),
+        );
     }
     known
 }
@@ -29,7 +33,8 @@ fn check(place: &str, text: &str, known: &BTreeSet<String>, unknown: &mut Vec<St
     let word = Regex::new(r"[A-Za-z_:][A-Za-z0-9_:]*").unwrap();
     let ours = ["lem_", "hw_", "gen_ai_", "process_"];
     for found in word.find_iter(text) {
-        let name = found.as_str();
+        // a key of YAML
+        let name = found.as_str().trim_end_matches(':');
         if ours.iter().any(|prefix| name.starts_with(prefix)) && !known.contains(name) {
             unknown.push(format!("{place}: {name}"));
         }
@@ -45,9 +50,17 @@ fn every_name_in_dashboards_and_rules_is_one_of_the_catalogue() {
     for (place, selector, label) in boards::variables() {
         check(&place, &format!("{selector} {label}"), &known, &mut unknown);
     }
-    for name in ["rules/recording", "rules/alerts", "tests/recording", "tests/alerts"] {
+    for name in [
+        "rules/recording",
+        "rules/alerts",
+        "tests/recording",
+        "tests/alerts",
+    ] {
         let text = read(format!("dashboards/prometheus/{name}.yaml"));
-        let text: Vec<&str> = text.lines().filter(|line| !line.trim().starts_with('#')).collect();
+        let text: Vec<&str> = text
+            .lines()
+            .filter(|line| !line.trim().starts_with('#'))
+            .collect();
         check(name, &text.join("\n"), &known, &mut unknown);
     }
     assert!(unknown.is_empty(), "{}", unknown.join("\n"));

@@ -54,7 +54,10 @@ impl Server {
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let process = Command::new(programs.join("prometheus"))
             .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                folder.path().join("data").display()
+            ))
             // the golden runs are of 2025
             .arg("--storage.tsdb.retention.time=100y")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
@@ -68,8 +71,14 @@ impl Server {
             _folder: folder,
         };
         let end = Instant::now() + Duration::from_secs(60);
-        while server.get("/-/ready").is_none_or(|(status, _)| status != 200) {
-            assert!(server.process.try_wait().unwrap().is_none(), "Prometheus ended");
+        while server
+            .get("/-/ready")
+            .is_none_or(|(status, _)| status != 200)
+        {
+            assert!(
+                server.process.try_wait().unwrap().is_none(),
+                "Prometheus ended"
+            );
             assert!(Instant::now() < end, "Prometheus is not ready");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -108,7 +117,12 @@ impl Server {
         let data = if instant {
             self.ask("query", &[("query", expression), ("time", &at)])
         } else {
-            let range = [("query", expression), ("start", &since), ("end", &at), ("step", "1")];
+            let range = [
+                ("query", expression),
+                ("start", &since),
+                ("end", &at),
+                ("step", "1"),
+            ];
             self.ask("query_range", &range)
         };
         Ok(data?["result"].as_array().unwrap().clone())
@@ -123,7 +137,11 @@ impl Drop for Server {
 }
 
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 fn openmetrics(runs: &[PathBuf]) -> String {
