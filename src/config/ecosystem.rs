@@ -16,6 +16,7 @@ pub enum Owner {
     Mlflow,
     Wandb,
     OpenTelemetry,
+    Prometheus,
     /// The network: proxies and certificates.
     Network,
     /// Where a run comes from: continuous integration, schedulers, the user.
@@ -25,11 +26,12 @@ pub enum Owner {
 }
 
 impl Owner {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Hub,
         Self::Mlflow,
         Self::Wandb,
         Self::OpenTelemetry,
+        Self::Prometheus,
         Self::Network,
         Self::Source,
         Self::System,
@@ -41,6 +43,7 @@ impl Owner {
             Self::Mlflow => "MLflow",
             Self::Wandb => "Weights & Biases",
             Self::OpenTelemetry => "OpenTelemetry",
+            Self::Prometheus => "Prometheus",
             Self::Network => "Network",
             Self::Source => "Where a run comes from",
             Self::System => "System",
@@ -55,7 +58,7 @@ impl Owner {
             Self::Wandb => &["WANDB_"],
             Self::OpenTelemetry => &["OTEL_"],
             Self::Source => &["GITHUB_", "CI_", "BUILDKITE", "SLURM_"],
-            Self::Network | Self::System => &[],
+            Self::Prometheus | Self::Network | Self::System => &[],
         }
     }
 }
@@ -87,7 +90,7 @@ const fn sets(name: &'static str, owner: Owner, key: &'static str, doc: &'static
     }
 }
 
-use Owner::{Hub, Mlflow, Network, OpenTelemetry, Source, System, Wandb};
+use Owner::{Hub, Mlflow, Network, OpenTelemetry, Prometheus, Source, System, Wandb};
 
 pub(crate) const VARIABLES: &[Variable] = &[
     read(
@@ -247,6 +250,41 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "Attributes of the resource.",
     ),
     read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
+    read(
+        "LEM_PUSHGATEWAY_USERNAME",
+        Prometheus,
+        "User for basic authentication at a Pushgateway; `integrations.pushgateway.username` beats it.",
+    ),
+    read(
+        "LEM_PUSHGATEWAY_PASSWORD",
+        Prometheus,
+        "Password for basic authentication at a Pushgateway.",
+    ),
+    read(
+        "LEM_PUSHGATEWAY_TOKEN",
+        Prometheus,
+        "Bearer token for a Pushgateway; user and password beat it.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_USERNAME",
+        Prometheus,
+        "User for basic authentication at a receiver of remote write; `integrations.remote-write.username` beats it.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_PASSWORD",
+        Prometheus,
+        "Password for basic authentication at a receiver of remote write.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_TOKEN",
+        Prometheus,
+        "Bearer token for a receiver of remote write; user and password beat it.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_HEADERS",
+        Prometheus,
+        "Headers of each request of remote write: `name=value,name=value`.",
+    ),
     read("HTTP_PROXY", Network, "Proxy for `http://`."),
     read("HTTPS_PROXY", Network, "Proxy for `https://`."),
     read("ALL_PROXY", Network, "Proxy for both."),

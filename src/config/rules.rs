@@ -64,6 +64,7 @@ const RULES: &[Rule] = &[
     traffic,
     gpus,
     files_sink,
+    prometheus_sinks,
 ];
 
 /// Runs every rule; what touches a key that is wrong already is not told.
@@ -494,4 +495,51 @@ fn files_sink(facts: &Facts) -> Vec<Clash> {
         "`integrations.files` needs `integrations.files.path`: where the copies go",
         "Add the path of a folder.",
     )]
+}
+
+/// Where the sinks of Prometheus go has no default.
+fn prometheus_sinks(facts: &Facts) -> Vec<Clash> {
+    let on = &facts.config.integrations;
+    let needs = [
+        (
+            on.pushgateway.enabled && on.pushgateway.url.is_none(),
+            [
+                "integrations.pushgateway.enabled",
+                "integrations.pushgateway.url",
+            ],
+            "where the numbers are pushed to",
+            "Add the address of the Pushgateway, for example `http://127.0.0.1:9091`.",
+        ),
+        (
+            on.remote_write.enabled && on.remote_write.url.is_none(),
+            [
+                "integrations.remote-write.enabled",
+                "integrations.remote-write.url",
+            ],
+            "where the samples are written to",
+            "Add the receiver's address, for example `http://127.0.0.1:9090/api/v1/write`.",
+        ),
+        (
+            on.textfile.enabled && on.textfile.path.is_none(),
+            [
+                "integrations.textfile.enabled",
+                "integrations.textfile.path",
+            ],
+            "where the file goes",
+            "Add the folder that node_exporter was given as `--collector.textfile.directory`.",
+        ),
+    ];
+    let missing = needs.into_iter().filter(|(missing, ..)| *missing);
+    missing
+        .map(|(_, keys, what, remedy)| {
+            let [_, key] = keys;
+            let section = key.rsplit_once('.').map_or(key, |(section, _)| section);
+            error(
+                "missing",
+                &keys,
+                format!("`{section}` needs `{key}`: {what}"),
+                remedy,
+            )
+        })
+        .collect()
 }

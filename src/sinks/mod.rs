@@ -4,6 +4,16 @@
 mod files;
 #[cfg(feature = "mlflow")]
 mod mlflow;
+#[cfg(feature = "prometheus")]
+mod openmetrics;
+#[cfg(feature = "prometheus")]
+mod prometheus_family;
+#[cfg(feature = "prometheus")]
+mod pushgateway;
+#[cfg(feature = "prometheus")]
+mod remote_write;
+#[cfg(feature = "prometheus")]
+mod textfile;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +27,14 @@ use crate::config::{Config, Ecosystem, Integrations};
 const SINKS: &[Sink] = &[
     #[cfg(feature = "mlflow")]
     mlflow::SINK,
+    #[cfg(feature = "prometheus")]
+    pushgateway::SINK,
+    #[cfg(feature = "prometheus")]
+    remote_write::SINK,
+    #[cfg(feature = "prometheus")]
+    openmetrics::SINK,
+    #[cfg(feature = "prometheus")]
+    textfile::SINK,
     files::SINK,
 ];
 
@@ -26,9 +44,13 @@ pub const ABSENT: &[&str] = &[
     "mlflow",
     "wandb",
     "prometheus",
+    #[cfg(not(feature = "prometheus"))]
     "pushgateway",
+    #[cfg(not(feature = "prometheus"))]
     "remote-write",
+    #[cfg(not(feature = "prometheus"))]
     "openmetrics",
+    #[cfg(not(feature = "prometheus"))]
     "textfile",
     "otlp",
 ];
@@ -124,7 +146,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A recorded secret is `"***"`: better none than that.
-#[cfg(feature = "mlflow")]
+#[cfg(any(feature = "mlflow", feature = "prometheus"))]
 fn without_secrets(recorded: &Value) -> Value {
     let mut kept = recorded.clone();
     if let Some(map) = kept.as_object_mut() {

@@ -288,6 +288,27 @@ fn a_call_without_an_answer_is_made_again() {
 }
 
 #[test]
+fn a_sink_that_the_user_lets_wait_has_its_time() {
+    let (_scratch, _, spool) = spool();
+    let waiting = Probe::new("s", |call, _| match call {
+        Call::Finish => Act::Wait(Duration::from_millis(400)),
+        _ => Act::Work,
+    });
+    let policy = Policy {
+        call_timeout: Duration::from_millis(60),
+        ..quick()
+    };
+    let patient = Probe {
+        waits: Duration::from_millis(500),
+        ..waiting.clone()
+    };
+    let delivery = Delivery::start(&spool, vec![patient.boxed()], &policy).unwrap();
+    let outcome = delivery.finish(RunStatus::Finished, Duration::from_millis(200));
+    assert_eq!(outcome[0].state, DeliveryState::Delivered, "{outcome:?}");
+    assert_eq!(patient.calls(Call::Finish).len(), 1);
+}
+
+#[test]
 fn a_batch_taken_in_part_goes_on_where_it_stopped() {
     let (_scratch, _, spool) = spool();
     cycle(&spool, 19);

@@ -13,6 +13,7 @@ mod log;
 mod points;
 pub mod push;
 pub mod remote_write;
+pub mod scrape;
 mod service;
 mod summary;
 

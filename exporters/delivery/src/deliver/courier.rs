@@ -226,8 +226,13 @@ impl<'a> Courier<'a> {
 
     async fn finish(&mut self, status: RunStatus, deadline: Instant) -> Step {
         let left = deadline.saturating_duration_since(Instant::now());
+        let waits = self.exporter.waits(&self.run) + super::SETTLING;
+        let limit = self
+            .setbacks
+            .call_timeout(&self.policy)
+            .max(waits)
+            .min(left);
         let call = self.exporter.finish(status, left);
-        let limit = self.setbacks.call_timeout(&self.policy).min(left);
         match guarded(&mut self.door, limit, call).await {
             Called::Answered(Ok(receipt)) => {
                 self.finished(receipt);

@@ -1,6 +1,11 @@
-//! Real servers, where `LEM_TEST_PROMETHEUS` names a folder with prometheus, promtool
-//! and prometheus-pushgateway.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, dead_code)]
+//! Real servers, where `LEM_TEST_PROMETHEUS` names a folder with prometheus, promtool,
+//! prometheus-pushgateway and prometheus-node-exporter.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    dead_code
+)]
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lem_http::{Client, Config};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -25,7 +31,7 @@ pub struct RealServer {
     process: Child,
     pub port: u16,
     pub folder: TempDir,
-    http: reqwest::Client,
+    http: Client,
 }
 
 impl RealServer {
@@ -36,7 +42,10 @@ impl RealServer {
         let data = data.map_or_else(|| folder.path().join("data"), Path::to_owned);
         let mut command = Command::new(programs.join("prometheus"));
         command
-            .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+            .arg(format!(
+                "--config.file={}",
+                folder.path().join("prometheus.yml").display()
+            ))
             .arg(format!("--storage.tsdb.path={}", data.display()))
             .arg("--storage.tsdb.retention.time=100y")
             .arg("--web.enable-remote-write-receiver");
@@ -54,6 +63,19 @@ impl RealServer {
         Self::start(command, "--web.listen-address", "/-/ready", folder).await
     }
 
+    /// With nothing but its textfile collector.
+    pub async fn node_exporter(programs: &Path, textfiles: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(programs.join("prometheus-node-exporter"));
+        command
+            .args(["--collector.disable-defaults", "--collector.textfile"])
+            .arg(format!(
+                "--collector.textfile.directory={}",
+                textfiles.display()
+            ));
+        Self::start(command, "--web.listen-address", "/metrics", folder).await
+    }
+
     async fn start(mut command: Command, listen: &str, ready: &str, folder: TempDir) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
@@ -66,13 +88,18 @@ impl RealServer {
             .stderr(Stdio::from(log))
             .spawn()
             .expect("the server starts");
-        let http = reqwest::Client::new();
-        let server = Self { process, port, folder, http };
+        let http = Client::new(Config::new(format!("http://127.0.0.1:{port}"))).unwrap();
+        let server = Self {
+            process,
+            port,
+            folder,
+            http,
+        };
         let started = Instant::now();
         loop {
-            let reply = server.http.get(format!("{}{ready}", server.url())).send().await;
+            let reply = server.http.get(ready).send().await;
             // one that asks for a password is ready as well
-            if reply.is_ok_and(|reply| matches!(reply.status().as_u16(), 200 | 401)) {
+            if reply.is_ok_and(|reply| matches!(reply.status, 200 | 401)) {
                 return server;
             }
             assert!(
@@ -89,15 +116,19 @@ impl RealServer {
     }
 
     pub async fn get(&self, path: &str) -> String {
-        let reply = self.http.get(format!("{}{path}", self.url())).send().await;
-        reply.unwrap().text().await.unwrap()
+        let reply = self.http.get(path).send().await.unwrap();
+        String::from_utf8(reply.body).unwrap()
     }
 
     /// `data.result` of a query of Prometheus.
     pub async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Vec<Value> {
-        let request = self.http.get(format!("{}/api/v1/{path}", self.url()));
-        let reply = request.query(query).send().await.unwrap();
-        let answer: Value = serde_json::from_str(&reply.text().await.unwrap()).unwrap();
+        let path = format!("/api/v1/{path}");
+        let all = query
+            .iter()
+            .fold(self.http.get(&path), |request, (name, value)| {
+                request.query(name, value)
+            });
+        let answer: Value = all.send().await.unwrap().json().unwrap();
         assert_eq!(answer["status"], "success", "{answer}");
         answer["data"]["result"].as_array().unwrap().clone()
     }
@@ -120,7 +151,12 @@ pub fn run(programs: &Path, program: &str, arguments: &[&str], input: &str) -> (
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (

@@ -77,10 +77,10 @@ impl Receiver {
 
     pub fn series(&self) -> BTreeMap<String, Vec<(i64, f64)>> {
         let store = self.store.lock().unwrap();
-        let points = |points: &Points| points.iter().map(|(t, b)| (*t, f64::from_bits(*b)));
+        let value = |(t, bits): (&i64, &u64)| (*t, f64::from_bits(*bits));
         let series = store.series.iter();
         series
-            .map(|(name, all)| (name.clone(), points(all).collect()))
+            .map(|(name, all)| (name.clone(), all.iter().map(value).collect()))
             .collect()
     }
 }

@@ -3,6 +3,10 @@
 mod files;
 mod later;
 mod mlflow;
+mod openmetrics;
+mod pushgateway;
+mod remote_write;
+mod textfile;
 mod wandb;
 
 use schemars::JsonSchema;
@@ -11,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub use files::FilesSection;
 pub use later::LaterSink;
 pub use mlflow::MlflowSection;
+pub use openmetrics::OpenMetricsSection;
+pub use pushgateway::PushgatewaySection;
+pub use remote_write::{RemoteWriteProtocol, RemoteWriteSection};
+pub use textfile::TextfileSection;
 pub use wandb::WandbSection;
 
 /// Files and folders.
@@ -41,9 +49,9 @@ pub struct Integrations {
     pub wandb: WandbSection,
     pub files: FilesSection,
     pub prometheus: LaterSink,
-    pub pushgateway: LaterSink,
-    pub remote_write: LaterSink,
-    pub openmetrics: LaterSink,
-    pub textfile: LaterSink,
+    pub pushgateway: PushgatewaySection,
+    pub remote_write: RemoteWriteSection,
+    pub openmetrics: OpenMetricsSection,
+    pub textfile: TextfileSection,
     pub otlp: LaterSink,
 }
