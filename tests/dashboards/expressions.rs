@@ -6,7 +6,7 @@ use crate::prometheus::{Server, programs};
 use crate::{boards, golden};
 
 /// An expression as Grafana sends it: with a chosen run, or all.
-fn filled(expression: &str, run: &str) -> String {
+pub fn filled(expression: &str, run: &str) -> String {
     let values = [
         ("$__rate_interval", "4s"),
         ("$__interval", "1s"),

@@ -4,11 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lem_prometheus::encode::{self, Format, Times};
-use lem_record::{Envelope, Record, RunContext};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,15 +28,20 @@ impl Server {
     /// With the golden runs, and the shipped rules.
     pub fn golden(programs: &Path) -> Self {
         let folder = TempDir::new().unwrap();
-        let runs = golden::runs(folder.path());
-        let file = folder.path().join("runs.om");
-        std::fs::write(&file, openmetrics(&runs)).unwrap();
         let data = folder.path().join("data");
-        succeeds(
-            Command::new(programs.join("promtool"))
-                .args(["tsdb", "create-blocks-from", "openmetrics"])
-                .args([&file, &data]),
-        );
+        for run in golden::runs(folder.path()) {
+            let set = format!("integrations.openmetrics.path={}", folder.path().display());
+            succeeds(
+                Command::new(env!("CARGO_BIN_EXE_lem"))
+                    .args(["export", "--to", "openmetrics", "--set", &set])
+                    .arg(&run),
+            );
+            succeeds(
+                Command::new(programs.join("promtool"))
+                    .args(["tsdb", "create-blocks-from", "openmetrics"])
+                    .args([&run.with_extension("om"), &data]),
+            );
+        }
         let config = format!(
             "rule_files: [{:?}]\n",
             root().join("dashboards/prometheus/rules/*.yaml")
@@ -113,7 +115,17 @@ impl Server {
 
     /// The series of an expression at one moment, or over ten seconds before it.
     pub fn query(&self, expression: &str, instant: bool, at: i64) -> Result<Vec<Value>, String> {
-        let (at, since) = (at.to_string(), (at - 10).to_string());
+        self.query_over(expression, instant, at, 10)
+    }
+
+    pub fn query_over(
+        &self,
+        expression: &str,
+        instant: bool,
+        at: i64,
+        seconds: i64,
+    ) -> Result<Vec<Value>, String> {
+        let (at, since) = (at.to_string(), (at - seconds).to_string());
         let data = if instant {
             self.ask("query", &[("query", expression), ("time", &at)])
         } else {
@@ -142,29 +154,4 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
-}
-
-fn openmetrics(runs: &[PathBuf]) -> String {
-    let mut series = Vec::new();
-    for folder in runs {
-        let log = std::fs::read_to_string(folder.join("records.jsonl")).unwrap();
-        let envelopes: Vec<Arc<Envelope>> = log
-            .lines()
-            .map(|line| Arc::new(Envelope::decode(line).unwrap()))
-            .collect();
-        let Record::RunStarted(started) = &envelopes[0].record else {
-            panic!("a run starts")
-        };
-        let context = RunContext {
-            run_id: envelopes[0].run.clone(),
-            folder: folder.clone(),
-            started: Arc::new((**started).clone()),
-            started_at: envelopes[0].at,
-            live: None,
-        };
-        let (of_run, rejected) = encode::encode(&context, &envelopes);
-        assert!(rejected.is_empty(), "{rejected:?}");
-        series.extend(of_run);
-    }
-    encode::text(&encode::merge(series), Format::OpenMetrics, Times::Told)
 }
