@@ -71,3 +71,22 @@ prepare_prometheus() {
   fi
   echo "$folder"
 }
+
+# A folder with Grafana's own types of dashboards, and the compiler that checks against them.
+prepare_grafana_schema() {
+  local folder=$LEM_CACHE/grafana-schema want="@grafana/schema@11.6.5 typescript@5.8.3"
+  if [ "$(cat "$folder/.ready" 2>/dev/null)" != "$want" ]; then
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+      echo "node and npm are needed (on Debian: apt-get install nodejs npm)"
+      return 1
+    fi
+    rm -rf "$folder" && mkdir -p "$folder"
+    # shellcheck disable=SC2086 # two words
+    if ! (cd "$folder" && npm install --no-audit --no-fund --ignore-scripts --silent $want) >&2; then
+      echo "npm could not install $want"
+      return 1
+    fi
+    printf '%s' "$want" >"$folder/.ready"
+  fi
+  echo "$folder"
+}
