@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     Sum, exemplar, metric, number_data_point,
 };
 
-use super::attributes::{text, whole};
+use super::attributes::text;
 use super::pack::Item;
 use super::state::State;
 use super::{Plan, Scope, ids};
@@ -79,19 +79,11 @@ fn help(def: &MetricDef) -> &'static str {
 
 /// The point's identity within its metric.
 fn identity(def: &MetricDef, own: &Attributes, how: How, cycle: Option<u32>) -> Vec<KeyValue> {
-    let mut all: Vec<KeyValue> = def
-        .all_attributes(own)
+    def.point_attributes(own, how, cycle)
         .into_iter()
         .filter(|(name, _)| !name.is_empty())
         .map(|(name, value)| text(name, value))
-        .collect();
-    if def.tells_how() {
-        all.push(text("lem.how", how.as_str()));
-    }
-    if let Some(cycle) = cycle {
-        all.push(whole("lem.cycle", u64::from(cycle)));
-    }
-    all
+        .collect()
 }
 
 fn has_no_start(def: &MetricDef) -> bool {

@@ -49,24 +49,6 @@ impl MetricDef {
         prometheus_name(&self.otel_name(bound), self.unit, self.kind)
     }
 
-    /// Whether a point says how it was obtained (OTLP attribute `lem.how`, Prometheus
-    /// label `lem_how`): numbers of energy, power, compute, quality and what follows
-    /// from them, of which measured and modelled ones must never look alike.
-    pub fn tells_how(&self) -> bool {
-        const GROUPS: [&str; 8] = [
-            "energy",
-            "efficiency",
-            "baseline",
-            "power",
-            "flops",
-            "quality",
-            "carbon",
-            "cost",
-        ];
-        let group = self.id.split('.').next().unwrap_or(self.id);
-        GROUPS.contains(&group) || matches!(self.id, "sample.power" | "sample.energy")
-    }
-
     /// The fixed attributes and the point's own.
     pub fn all_attributes(&self, own: &Attributes) -> Attributes {
         let mut all = own.clone();
