@@ -81,7 +81,10 @@ async fn what_a_receiver_rejects_is_told_with_its_words() {
     let whole = bench.write(&mut exporter).await.unwrap();
     assert_eq!(whole.rejected.len(), 1);
     let reason = &whole.rejected[0].reason;
-    assert!(reason.starts_with("3 of ") && reason.ends_with(": out of order"), "{reason}");
+    assert!(
+        reason.starts_with("3 of ") && reason.ends_with(": out of order"),
+        "{reason}"
+    );
     let details = finish(&mut exporter).await.details;
     assert_eq!(details["signals"]["metrics"]["rejected"], 3);
     let accepted: u64 = ["metrics", "traces", "logs"]
@@ -128,7 +131,10 @@ async fn an_answer_of_somebody_else_acknowledges_nothing() {
 async fn what_was_acknowledged_is_not_sent_again() {
     let bench = Bench::new();
     let busy = Response::new(503).header("retry-after", "7");
-    bench.fake.server.script(Rule::new(Fault::Answer(busy)).path("/v1/traces").times(1));
+    bench
+        .fake
+        .server
+        .script(Rule::new(Fault::Answer(busy)).path("/v1/traces").times(1));
     let mut exporter = bench.open(&Value::Null).await;
     let error = bench.write(&mut exporter).await.unwrap_err();
     assert!(matches!(error, ExportError::Retry { after: Some(a), .. } if a.as_secs() == 7));
@@ -136,8 +142,17 @@ async fn what_was_acknowledged_is_not_sent_again() {
     let state = exporter.state();
     let mut exporter = bench.open(&state).await;
     bench.write(&mut exporter).await.unwrap();
-    let paths: Vec<String> = bench.fake.server.requests().iter().map(|r| r.path.clone()).collect();
-    assert_eq!(paths, ["/v1/metrics", "/v1/traces", "/v1/traces", "/v1/logs"]);
+    let paths: Vec<String> = bench
+        .fake
+        .server
+        .requests()
+        .iter()
+        .map(|r| r.path.clone())
+        .collect();
+    assert_eq!(
+        paths,
+        ["/v1/metrics", "/v1/traces", "/v1/traces", "/v1/logs"]
+    );
 }
 
 /// A receiver that refuses a message for one point in it.
@@ -167,12 +182,20 @@ async fn a_refused_message_is_parted_until_only_the_culprit_is_left() {
         let bench = Bench::new();
         let server = picky(status);
         let mut exporter = OtlpExporter::new(config(&server)).unwrap();
-        exporter.open(&bench.golden.context(), &Value::Null).await.unwrap();
+        exporter
+            .open(&bench.golden.context(), &Value::Null)
+            .await
+            .unwrap();
         let written = bench.write(&mut exporter).await.unwrap();
         let [rejected] = written.rejected.as_slice() else {
             panic!("{:?}", written.rejected);
         };
-        let at = bench.golden.envelopes.iter().find(|e| e.n == rejected.n).unwrap();
+        let at = bench
+            .golden
+            .envelopes
+            .iter()
+            .find(|e| e.n == rejected.n)
+            .unwrap();
         assert!(format!("{:?}", at.record).contains("flops.mfu"));
         assert!(rejected.reason.contains("I do not like it"), "{rejected:?}");
         assert_eq!(written.through, bench.golden.envelopes.last().unwrap().n);
@@ -227,7 +250,13 @@ async fn resends_are_byte_identical_and_counted() {
     let mut exporter = bench.open(&kept).await;
     exporter.write(second).await.unwrap();
     let details = finish(&mut exporter).await.details;
-    assert_eq!((&details["resent_batches"], &details["possibly_resent_batches"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (
+            &details["resent_batches"],
+            &details["possibly_resent_batches"]
+        ),
+        (&0.into(), &1.into())
+    );
     assert!(details["resent"].as_str().unwrap().contains("twice"));
     // and the same records once more, as `lem export --from-start` does
     let state = exporter.state();
@@ -242,7 +271,12 @@ async fn resends_are_byte_identical_and_counted() {
     let mut distinct = world.bodies.clone();
     distinct.sort();
     distinct.dedup();
-    assert!(distinct.len() < world.bodies.len() / 2 + 1, "{} of {}", distinct.len(), world.bodies.len());
+    assert!(
+        distinct.len() < world.bodies.len() / 2 + 1,
+        "{} of {}",
+        distinct.len(),
+        world.bodies.len()
+    );
 }
 
 #[tokio::test]
@@ -251,7 +285,13 @@ async fn a_run_that_was_delivered_once_says_so() {
     let mut exporter = bench.open(&Value::Null).await;
     bench.write(&mut exporter).await.unwrap();
     let details = finish(&mut exporter).await.details;
-    assert_eq!((&details["resent_batches"], &details["possibly_resent_batches"]), (&0.into(), &0.into()));
+    assert_eq!(
+        (
+            &details["resent_batches"],
+            &details["possibly_resent_batches"]
+        ),
+        (&0.into(), &0.into())
+    );
     assert_eq!(details["trace_id"].as_str().unwrap().len(), 32);
     assert!(details.get("resent").is_none());
     assert!(exporter.state().to_string().len() < 1_000);
@@ -264,7 +304,10 @@ async fn with_every_signal_off_nothing_is_sent() {
     config.apply_environment(|name| (name == "OTEL_SDK_DISABLED").then(|| "true".to_owned()));
     let mut exporter = OtlpExporter::new(config).unwrap();
     assert!(!exporter.check().await.failed());
-    exporter.open(&bench.golden.context(), &Value::Null).await.unwrap();
+    exporter
+        .open(&bench.golden.context(), &Value::Null)
+        .await
+        .unwrap();
     bench.write(&mut exporter).await.unwrap();
     finish(&mut exporter).await;
     assert_eq!(bench.fake.server.request_count(), 0);

@@ -340,8 +340,18 @@ fn resource(config: &mut OtlpConfig, value: &str) -> Result<(), String> {
     if let Some(name) = pairs.remove("service.name").filter(|name| !name.is_empty()) {
         config.service_name = name;
     }
+    let instance = pairs.remove("service.instance.id");
     config.resource_attributes.extend(pairs);
-    Ok(())
+    match instance {
+        None => Ok(()),
+        Some(id) => {
+            let id: String = id.chars().take(100).collect();
+            config.notes.push(format!(
+                "service.instance.id={id} of OTEL_RESOURCE_ATTRIBUTES is ignored: it is the run's id"
+            ));
+            Ok(())
+        }
+    }
 }
 
 fn sampler(config: &mut OtlpConfig, value: &str) -> Result<(), String> {

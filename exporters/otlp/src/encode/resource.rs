@@ -16,12 +16,15 @@ pub(super) fn resource(scope: &Scope<'_>) -> Resource {
             .find_map(|p| environment.pointer(p)?.as_str());
         found.map(str::to_owned)
     };
+    // of the machine that measured, which need not be this one: `Linux 6.1.0`
+    let kernel = find(["/host/kernel", "/os"]);
+    let system = kernel.and_then(|k| Some(k.split_whitespace().next()?.to_lowercase()));
     let own = [
         ("service.name", Some(scope.config.service_name.clone())),
         ("service.version", Some(version(scope).to_owned())),
         ("host.name", find(["/host/hostname", "/hostname"])),
         ("host.arch", find(["/host/architecture", "/architecture"])),
-        ("os.type", Some(std::env::consts::OS.to_owned())),
+        ("os.type", system),
         ("os.description", find(["/host/os", "/os"])),
     ];
     let mut all = scope.config.resource_attributes.clone();
