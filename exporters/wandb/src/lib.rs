@@ -2,12 +2,15 @@
 //! folder that the official `wandb sync` uploads.
 //!
 //! [`config`] says where to; [`encode`] turns records into what W&B keeps, purely, for
-//! both ways.
+//! both ways; `online` sends it; [`WandbExporter`] is the sink made of them.
 
 mod config;
 pub mod encode;
+mod exporter;
+mod online;
 
 pub use config::{ConfigError, Mode, Resume, VARIABLES, Variable, WandbConfig};
+pub use exporter::WandbExporter;
 
 /// What W&B takes at most.
 pub mod limits {

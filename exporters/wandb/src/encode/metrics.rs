@@ -12,7 +12,10 @@ use super::{Axis, Plan, Scope};
 pub(super) fn encode(scope: &Scope<'_>, n: u64, metric: &Metric, plan: &mut Plan<'_>) {
     let Some(def) = catalogue::find(&metric.id) else {
         let id = short(&metric.id, 100);
-        plan.reject(n, format!("the metric {id} is unknown to this version of lem"));
+        plan.reject(
+            n,
+            format!("the metric {id} is unknown to this version of lem"),
+        );
         return;
     };
     if metric.id == "run.info" {
@@ -62,7 +65,11 @@ pub(super) fn encode(scope: &Scope<'_>, n: u64, metric: &Metric, plan: &mut Plan
         return;
     };
     // a second value of the same cycle does not replace the first
-    let has = |pending: &Pending| points.iter().any(|(key, _)| pending.values.contains_key(key));
+    let has = |pending: &Pending| {
+        points
+            .iter()
+            .any(|(key, _)| pending.values.contains_key(key))
+    };
     if plan.state.pending.as_ref().is_some_and(has) {
         plan.flush(scope);
     }

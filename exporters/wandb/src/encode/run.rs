@@ -13,6 +13,8 @@ pub struct RunSettings {
     pub project: String,
     pub entity: Option<String>,
     pub name: String,
+    /// The name is one that the user chose for W&B.
+    pub named: bool,
     pub notes: Option<String>,
     pub tags: Vec<String>,
     pub group: Option<String>,
@@ -39,7 +41,7 @@ pub fn run_settings(scope: &Scope<'_>, state: &State) -> RunSettings {
     let own = scope.config;
     let name = own.name.as_deref().unwrap_or(&scope.started.name);
     let name = text::short(name, limits::NAME);
-    let host = scope.started.environment.pointer("/hostname");
+    let host = of_environment(scope, &["/host/hostname", "/hostname"]);
     RunSettings {
         id: run_id(scope),
         project: own.project().to_owned(),
@@ -48,6 +50,7 @@ pub fn run_settings(scope: &Scope<'_>, state: &State) -> RunSettings {
             "" => run_id(scope),
             _ => name,
         },
+        named: own.name.is_some(),
         notes: own.notes.as_deref().map(clean),
         tags: own.tags.iter().map(|tag| clean(tag)).collect(),
         group: own.group.as_deref().map(clean),
@@ -129,8 +132,8 @@ fn about(scope: &Scope<'_>, state: &State) -> Value {
     put("how", json!(state.how));
     put("absent", json!(state.absent));
     put("status", json!(state.status.map(RunStatus::as_str)));
-    // by it a later export knows where lem's own lines begin
-    put("base", json!(scope.base));
+    // by it a later export knows where this run's lines begin
+    put("bases", json!({scope.run_id: scope.base}));
     Value::Object(about)
 }
 
@@ -170,11 +173,21 @@ pub fn metadata(scope: &Scope<'_>) -> Value {
         .collect();
     let known = [
         ("host", json!(settings.host)),
-        ("os", environment.pointer("/os").cloned().unwrap_or_default()),
-        ("cpu_count", environment.pointer("/cpu/cores").cloned().unwrap_or_default()),
+        ("os", json!(of_environment(scope, &["/host/os", "/os"]))),
+        ("cpu_count", json!(of_environment(scope, &["/cpu/cores"]))),
         ("gpu", json!(names.first())),
-        ("gpu_count", json!((!names.is_empty()).then_some(names.len()))),
-        ("git", json!(settings.commit.map(|commit| json!({"commit": commit, "remote": settings.repo})))),
+        (
+            "gpu_count",
+            json!((!names.is_empty()).then_some(names.len())),
+        ),
+        (
+            "git",
+            json!(
+                settings
+                    .commit
+                    .map(|commit| json!({"commit": commit, "remote": settings.repo}))
+            ),
+        ),
     ];
     for (key, value) in known {
         if !value.is_null() {
@@ -182,6 +195,13 @@ pub fn metadata(scope: &Scope<'_>) -> Value {
         }
     }
     metadata
+}
+
+/// The first of these facts that is known: one that is not is an object with the reason.
+fn of_environment<'a>(scope: &Scope<'a>, places: &[&str]) -> Option<&'a Value> {
+    let environment = &scope.started.environment;
+    let mut found = places.iter().filter_map(|place| environment.pointer(place));
+    found.find(|fact| fact.is_string() || fact.is_number())
 }
 
 /// What W&B takes for the end of a process: it shows 0 as finished, others as failed.

@@ -17,7 +17,10 @@ pub(super) fn encode(scope: &Scope<'_>, n: u64, samples: &Samples, plan: &mut Pl
         match key(scope, &samples.source, column) {
             None => {
                 let id = super::text::short(&column.metric, 100);
-                plan.reject(n, format!("the metric {id} is unknown to this version of lem"));
+                plan.reject(
+                    n,
+                    format!("the metric {id} is unknown to this version of lem"),
+                );
             }
             Some(key) if columns.iter().any(|(other, _)| **other == *key) => {
                 plan.reject(n, format!("{key} is there twice; the first is kept"));

@@ -67,7 +67,10 @@ mod tests {
         for name in ["", "..", "a/b", "a b", "é", "\0", &"x".repeat(65)] {
             let word = word(name, 64);
             assert!((1..=64).contains(&word.len()), "{name:?} became {word:?}");
-            assert!(word.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c)));
+            assert!(
+                word.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c))
+            );
         }
         assert_ne!(word("a/b", 64), word("a b", 64));
     }
