@@ -180,14 +180,7 @@ pub fn metadata(scope: &Scope<'_>) -> Value {
             "gpu_count",
             json!((!names.is_empty()).then_some(names.len())),
         ),
-        (
-            "git",
-            json!(
-                settings
-                    .commit
-                    .map(|commit| json!({"commit": commit, "remote": settings.repo}))
-            ),
-        ),
+        ("git", git(&settings)),
     ];
     for (key, value) in known {
         if !value.is_null() {
@@ -195,6 +188,20 @@ pub fn metadata(scope: &Scope<'_>) -> Value {
         }
     }
     metadata
+}
+
+fn git(settings: &RunSettings) -> Value {
+    let known = [("commit", &settings.commit), ("remote", &settings.repo)];
+    let known = known
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let fields: Map<String, Value> = known
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect();
+    match fields.is_empty() {
+        true => Value::Null,
+        false => Value::Object(fields),
+    }
 }
 
 /// The first of these facts that is known: one that is not is an object with the reason.

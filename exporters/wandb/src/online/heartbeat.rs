@@ -94,3 +94,45 @@ impl Heartbeat {
         (load(&self.counts.sent), load(&self.counts.failed), cpu_s)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::{Duration, Instant};
+
+    use lem_testkit::{FakeServer, Response};
+
+    use super::super::Remote;
+    use super::Heartbeat;
+    use crate::WandbConfig;
+
+    #[test]
+    fn it_beats_counts_what_it_costs_and_stops() {
+        let server = FakeServer::start(|request| match request.text().as_str() {
+            "{}" => Response::text(200, "{\"stopped\": true}"),
+            _ => Response::new(400),
+        });
+        let config = WandbConfig {
+            base_url: Some(server.url()),
+            ..WandbConfig::default()
+        };
+        let remote = Remote {
+            entity: "e".into(),
+            project: "p".into(),
+            run: "r".into(),
+        };
+        let heart = Heartbeat::start(&config, &remote, Duration::from_millis(5)).unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while heart.counts().0 < 3 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let (sent, failed, cpu_s) = heart.counts();
+        assert!(sent >= 3 && failed == 0 && cpu_s > 0.0, "{heart:?}");
+        assert_eq!(server.requests()[0].path, "/files/e/p/r/file_stream");
+        heart.stop();
+        std::thread::sleep(Duration::from_millis(100));
+        let count = server.request_count();
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(server.request_count(), count);
+    }
+}

@@ -23,8 +23,8 @@ pub(crate) use remote::Remote;
 pub(crate) use run::open;
 
 use crate::WandbConfig;
-use crate::encode::{self, Item, Scope, State};
-use run::Theirs;
+use crate::encode::{self, Item, RunSettings, Scope, State};
+use run::{Send, Theirs};
 use stream::{Chunk, Stream};
 
 pub(crate) fn client(config: &WandbConfig) -> Result<Client, ExportError> {
@@ -87,7 +87,7 @@ impl Online {
         };
         if !plan.defined.is_empty() {
             let settings = encode::run_settings(scope, &stored.state);
-            run::upsert(&self.client, Some(&self.remote), &settings, &self.theirs).await?;
+            self.update(&settings).await?;
         }
         // what a row refers to comes before the row
         let mut uploads = Vec::new();
@@ -153,7 +153,7 @@ impl Online {
         let mut state = state.clone();
         state.status = Some(status);
         let settings = encode::run_settings(scope, &state);
-        run::upsert(&self.client, Some(&self.remote), &settings, &self.theirs).await?;
+        self.update(&settings).await?;
         let chunk = Chunk {
             summary: Some(self.summary(&state)),
             exit_code: Some(encode::exit_code(status)),
@@ -167,6 +167,12 @@ impl Online {
                 "Raise the body size limit of the proxy before the server",
             )),
         }
+    }
+
+    async fn update(&self, settings: &RunSettings) -> Result<(), ExportError> {
+        let (client, remote) = (&self.client, Some(&self.remote));
+        run::upsert(client, remote, settings, Send::Config, &self.theirs).await?;
+        Ok(())
     }
 
     fn summary(&self, state: &State) -> String {

@@ -10,12 +10,26 @@ use super::graphql::{self, RUN_RESUME_STATUS, UPSERT_BUCKET};
 use crate::config::Resume;
 use crate::encode::{self, Base, RunSettings, Scope, State};
 
-/// What another writer put into the run before lem did: nothing, where the run is
-/// lem's own.
+/// What the run held when it was opened.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Theirs {
+    /// Somebody else began it.
+    pub foreign: bool,
     pub config: Map<String, Value>,
+    /// Where it is foreign.
     pub summary: Map<String, Value>,
+}
+
+/// Which of a run's settings are sent. A name or a tag that somebody changed at W&B is
+/// not changed back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Send {
+    /// All of them: the run is new.
+    All,
+    /// What the user chose for W&B: the run was somebody else's so far.
+    Chosen,
+    /// The configuration, which grows with the run.
+    Config,
 }
 
 #[derive(Debug, Deserialize)]
@@ -125,6 +139,11 @@ pub(crate) async fn open(
     };
     let found = existing(client, entity, project, run).await?;
     let ours = found.as_ref().and_then(|found| found.base_of(scope.run_id));
+    let send = match (&found, known.is_some() || ours.is_some()) {
+        (None, _) => Send::All,
+        (Some(_), false) => Send::Chosen,
+        (Some(_), true) => Send::Config,
+    };
     let named = format!("the run {run} in the project {project}");
     let base = match (&found, known, ours) {
         (None, Some(_), _) => {
@@ -150,16 +169,18 @@ pub(crate) async fn open(
         }
         (None, None, _) => Base::default(),
     };
-    let theirs = match found {
-        Some(found) if base != Base::default() => Theirs {
-            config: found.config(),
-            summary: found.summary(),
+    let foreign = base != Base::default();
+    let theirs = Theirs {
+        foreign,
+        config: found.as_ref().map(Bucket::config).unwrap_or_default(),
+        summary: match &found {
+            Some(found) if foreign => found.summary(),
+            _ => Map::new(),
         },
-        _ => Theirs::default(),
     };
     let settings = encode::run_settings(&Scope { base, ..*scope }, state);
     let known = known.map(|(remote, _)| remote);
-    let remote = upsert(client, known, &settings, &theirs).await?;
+    let remote = upsert(client, known, &settings, send, &theirs).await?;
     Ok((remote, base, theirs))
 }
 
@@ -168,6 +189,7 @@ pub(super) async fn upsert(
     client: &Client,
     known: Option<&Remote>,
     settings: &RunSettings,
+    send: Send,
     theirs: &Theirs,
 ) -> Result<Remote, ExportError> {
     #[derive(Deserialize)]
@@ -193,7 +215,7 @@ pub(super) async fn upsert(
     struct Entity {
         name: String,
     }
-    let variables = variables(known, settings, theirs);
+    let variables = variables(known, settings, send, theirs);
     let upserted: Upserted = graphql::ask(client, UPSERT_BUCKET, variables).await?;
     let bucket = upserted.inner.bucket;
     let Some(project) = bucket.project else {
@@ -206,8 +228,8 @@ pub(super) async fn upsert(
     })
 }
 
-fn variables(known: Option<&Remote>, settings: &RunSettings, theirs: &Theirs) -> Value {
-    let place = match known {
+fn variables(known: Option<&Remote>, settings: &RunSettings, send: Send, theirs: &Theirs) -> Value {
+    let (entity, project, name) = match known {
         Some(remote) => (
             Some(remote.entity.as_str()),
             remote.project.as_str(),
@@ -219,34 +241,41 @@ fn variables(known: Option<&Remote>, settings: &RunSettings, theirs: &Theirs) ->
             settings.id.as_str(),
         ),
     };
-    // a run that somebody else began keeps its name
-    let foreign = !theirs.config.is_empty();
-    let name = (!foreign || settings.named).then_some(&settings.name);
-    let tags = (!foreign || !settings.tags.is_empty()).then_some(&settings.tags);
-    json!({
-        "entity": place.0,
-        "project": place.1,
-        "name": place.2,
-        "displayName": name,
-        "notes": settings.notes,
-        "tags": tags,
-        "groupName": settings.group,
-        "jobType": settings.job_type,
-        "host": settings.host,
-        "commit": settings.commit,
-        "repo": settings.repo,
-        "program": "lem",
-        "config": Value::Object(merged(&settings.config, &theirs.config)).to_string(),
-    })
+    let config = merged(&settings.config, theirs);
+    let mut variables = json!({
+        "entity": entity,
+        "project": project,
+        "name": name,
+        "config": Value::Object(config).to_string(),
+    });
+    let new = send == Send::All;
+    let chosen = [
+        ("displayName", json!(settings.name), new || settings.named),
+        ("notes", json!(settings.notes), true),
+        ("tags", json!(settings.tags), !settings.tags.is_empty()),
+        ("groupName", json!(settings.group), true),
+        ("jobType", json!(settings.job_type), true),
+        ("host", json!(settings.host), new),
+        ("commit", json!(settings.commit), new),
+        ("repo", json!(settings.repo), new),
+        ("program", json!("lem"), new),
+    ];
+    if let (Some(fields), true) = (variables.as_object_mut(), send != Send::Config) {
+        let wanted = chosen
+            .into_iter()
+            .filter(|(_, value, send)| *send && !value.is_null());
+        fields.extend(wanted.map(|(name, value, _)| (name.to_owned(), value)));
+    }
+    variables
 }
 
-/// Ours over theirs; but their `_wandb`, by whose step metrics their charts are drawn,
-/// and where in the run other runs of lem began.
-fn merged(ours: &Map<String, Value>, theirs: &Map<String, Value>) -> Map<String, Value> {
-    let mut all = theirs.clone();
+/// Ours over what is there. Of a run that somebody else began their `_wandb` stays, by
+/// whose step metrics their charts are drawn, and where other runs of lem began in it.
+fn merged(ours: &Map<String, Value>, theirs: &Theirs) -> Map<String, Value> {
+    let mut all = theirs.config.clone();
     for (key, value) in ours {
         let mut value = value.clone();
-        if key == "_wandb" && all.contains_key(key) {
+        if key == "_wandb" && theirs.foreign && all.contains_key(key) {
             continue;
         }
         if key == "lem"
@@ -268,7 +297,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use serde_json::{Value, json};
 
-    use super::{Bucket, merged};
+    use super::{Bucket, Theirs, merged};
     use crate::encode::Base;
 
     #[test]
@@ -306,7 +335,7 @@ mod tests {
     #[test]
     fn what_others_configured_stays() {
         let map = |value: Value| value.as_object().unwrap().clone();
-        let theirs = map(json!({
+        let config = map(json!({
             "lr": {"value": 1}, "_wandb": {"value": {"m": [1]}},
             "lem": {"value": {"run_id": "r1", "bases": {"r1": {"rows": 1}}}},
         }));
@@ -318,6 +347,13 @@ mod tests {
             "lr": {"value": 1}, "batch": {"value": 2}, "_wandb": {"value": {"m": [1]}},
             "lem": {"value": {"run_id": "r2", "bases": {"r2": {"rows": 2}, "r1": {"rows": 1}}}},
         });
+        let mut theirs = Theirs {
+            foreign: true,
+            config,
+            summary: Default::default(),
+        };
         assert_eq!(Value::Object(merged(&ours, &theirs)), expected);
+        theirs.foreign = false;
+        assert_eq!(merged(&ours, &theirs)["_wandb"], ours["_wandb"]);
     }
 }

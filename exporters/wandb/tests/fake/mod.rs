@@ -103,7 +103,10 @@ impl Fake {
                 facts.extend(lines.map(|(at, line)| format!("{id} {file} {at}: {line}")));
             }
             for (name, bytes) in &run.files {
-                facts.push(format!("{id} file {name} {}", hex::encode(Md5::digest(bytes))));
+                facts.push(format!(
+                    "{id} file {name} {}",
+                    hex::encode(Md5::digest(bytes))
+                ));
             }
         }
         for artifact in world.artifacts.iter().filter(|a| a.committed) {
@@ -136,7 +139,11 @@ impl World {
     fn answer(&mut self, request: &Request) -> Response {
         let path = request.decoded_path();
         if let Some(place) = path.strip_prefix("/up/") {
-            assert_eq!(request.header("authorization"), None, "our key goes to nobody else");
+            assert_eq!(
+                request.header("authorization"),
+                None,
+                "our key goes to nobody else"
+            );
             return self.upload(place, request);
         }
         let key = STANDARD.encode(format!("api:{KEY}"));
@@ -151,7 +158,10 @@ impl World {
     }
 
     fn stream(&mut self, path: &str, request: &Request) -> Response {
-        if self.most_bytes.is_some_and(|most| request.body.len() > most) {
+        if self
+            .most_bytes
+            .is_some_and(|most| request.body.len() > most)
+        {
             return Response::text(413, "too large");
         }
         let [_, _, run, "file_stream"] = path.split('/').collect::<Vec<_>>()[..] else {
@@ -277,7 +287,11 @@ impl World {
                     });
                     self.artifacts.len() - 1
                 });
-                let state = if self.artifacts[at].committed { "COMMITTED" } else { "PENDING" };
+                let state = if self.artifacts[at].committed {
+                    "COMMITTED"
+                } else {
+                    "PENDING"
+                };
                 data(json!({"createArtifact": {"artifact": {
                     "id": at.to_string(), "state": state, "artifactSequence": {"latestArtifact": null},
                 }}}))
@@ -296,16 +310,21 @@ impl World {
             }
             "CreateArtifactFiles" => {
                 let file = &variables["input"]["artifactFiles"][0];
-                let (id, name) = (file["artifactID"].as_str().unwrap(), file["name"].as_str().unwrap());
+                let (id, name) = (
+                    file["artifactID"].as_str().unwrap(),
+                    file["name"].as_str().unwrap(),
+                );
                 let md5 = file["md5"].as_str().unwrap();
                 let artifact = &mut self.artifacts[id.parse::<usize>().unwrap()];
                 artifact.wanted = Some((name.to_owned(), md5.to_owned()));
                 // percent-encoded, as a real address would be
                 let name: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
                 let url = format!("{base}/up/file/{id}/{name}");
-                data(json!({"createArtifactFiles": {"files": {"edges": [{"node": {
-                    "storagePath": "x", "uploadUrl": url, "uploadHeaders": headers, "artifact": {"id": id},
-                }}]}}}))
+                data(
+                    json!({"createArtifactFiles": {"files": {"edges": [{"node": {
+                        "storagePath": "x", "uploadUrl": url, "uploadHeaders": headers, "artifact": {"id": id},
+                    }}]}}}),
+                )
             }
             "CommitArtifact" => {
                 let artifact = &mut self.artifacts[text("artifactID").parse::<usize>().unwrap()];
@@ -317,7 +336,9 @@ impl World {
                     return wrong("the manifest and the files differ");
                 }
                 artifact.committed = true;
-                data(json!({"commitArtifact": {"artifact": {"id": "x", "digest": artifact.digest}}}))
+                data(
+                    json!({"commitArtifact": {"artifact": {"id": "x", "digest": artifact.digest}}}),
+                )
             }
             other => wrong(&format!("unknown: {other}")),
         }
