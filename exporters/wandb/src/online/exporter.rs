@@ -8,13 +8,13 @@ use lem_record::{Check, Envelope, ExportError, Exporter, Receipt, RunContext, Ru
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::{Heartbeat, Online, PERIOD, Remote};
 use crate::encode::{Base, Scope, State};
-use crate::online::{self, Heartbeat, Online, Remote};
-use crate::{ConfigError, Mode, WandbConfig};
+use crate::{ConfigError, WandbConfig};
 
-/// The sink `wandb`, online and offline.
+/// The sink `wandb` where it has a server.
 #[derive(Debug)]
-pub struct WandbExporter {
+pub(crate) struct OnlineExporter {
     config: Arc<WandbConfig>,
     client: Client,
     run: Option<RunContext>,
@@ -40,18 +40,10 @@ struct Memory {
 const MOST_ARTIFACTS: usize = 1000;
 const MOST_STATES: usize = 16;
 
-impl WandbExporter {
-    /// Connects to nothing. All that is wrong with the configuration is told at once.
-    pub fn new(config: WandbConfig) -> Result<Self, Vec<ConfigError>> {
-        config.check()?;
-        if config.mode() == Mode::Disabled {
-            return Err(vec![ConfigError::new(
-                "mode",
-                "it is disabled",
-                "Set WANDB_MODE to online or offline to send a run",
-            )]);
-        }
-        let client = online::client(&config).map_err(|error| {
+impl OnlineExporter {
+    /// Connects to nothing.
+    pub fn new(config: Arc<WandbConfig>) -> Result<Self, Vec<ConfigError>> {
+        let client = super::client(&config).map_err(|error| {
             let (problem, remedy) = match error {
                 ExportError::GiveUp { reason, remedy } => (reason, remedy),
                 ExportError::Retry { reason, .. } => (reason, String::new()),
@@ -59,17 +51,13 @@ impl WandbExporter {
             vec![ConfigError::new("base_url", problem, remedy)]
         })?;
         Ok(Self {
-            config: Arc::new(config),
+            config,
             client,
             run: None,
             online: None,
             memory: Memory::default(),
             before: VecDeque::new(),
         })
-    }
-
-    pub fn config(&self) -> &WandbConfig {
-        &self.config
     }
 
     /// The state with which the batch that begins with record `n` is to be encoded.
@@ -102,7 +90,7 @@ fn scope<'a>(run: &'a RunContext, config: &'a WandbConfig, base: Base) -> Scope<
 }
 
 #[async_trait]
-impl Exporter for WandbExporter {
+impl Exporter for OnlineExporter {
     fn name(&self) -> &'static str {
         "wandb"
     }
@@ -112,7 +100,7 @@ impl Exporter for WandbExporter {
     }
 
     async fn check(&self) -> Check {
-        online::check(&self.client, &self.config).await
+        super::check(&self.client, &self.config).await
     }
 
     async fn open(&mut self, run: &RunContext, state: &Value) -> Result<(), ExportError> {
@@ -120,10 +108,10 @@ impl Exporter for WandbExporter {
         let memory: Memory = serde_json::from_value(state.clone()).unwrap_or_default();
         let known = memory.remote.as_ref().map(|remote| (remote, memory.base));
         let scope = scope(run, &self.config, memory.base);
-        let opened = online::open(&self.client, &scope, known, &memory.encoding).await?;
+        let opened = super::open(&self.client, &scope, known, &memory.encoding).await?;
         let (remote, base, theirs) = opened;
         let heartbeat = match run.live.is_some() && self.config.heartbeat {
-            true => Some(Heartbeat::start(&self.config, &remote, online::PERIOD)?),
+            true => Some(Heartbeat::start(&self.config, &remote, PERIOD)?),
             false => None,
         };
         self.online = Some(Box::new(Online {

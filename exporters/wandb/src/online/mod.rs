@@ -3,6 +3,7 @@
 
 mod artifacts;
 mod check;
+mod exporter;
 mod files;
 mod graphql;
 mod heartbeat;
@@ -17,17 +18,18 @@ use std::sync::Arc;
 use lem_http::{Auth, Client, Config, Remedies, Tls};
 use lem_record::{Envelope, ExportError, Rejected, RunContext, RunStatus, Secret};
 
-pub(crate) use check::check;
-pub(crate) use heartbeat::{Heartbeat, PERIOD};
-pub(crate) use remote::Remote;
-pub(crate) use run::open;
+use check::check;
+pub(crate) use exporter::OnlineExporter;
+use heartbeat::{Heartbeat, PERIOD};
+use remote::Remote;
+use run::open;
 
 use crate::WandbConfig;
 use crate::encode::{self, Item, RunSettings, Scope, State};
 use run::{Send, Theirs};
 use stream::{Chunk, Stream};
 
-pub(crate) fn client(config: &WandbConfig) -> Result<Client, ExportError> {
+fn client(config: &WandbConfig) -> Result<Client, ExportError> {
     Client::new(Config {
         // the user is not looked at
         auth: Auth::Basic {
@@ -51,7 +53,7 @@ pub(crate) fn client(config: &WandbConfig) -> Result<Client, ExportError> {
 
 /// The open run.
 #[derive(Debug)]
-pub(crate) struct Online {
+struct Online {
     pub client: Client,
     pub remote: Remote,
     /// What another writer of the run put there.
@@ -62,7 +64,7 @@ pub(crate) struct Online {
 
 /// What became of a batch.
 #[derive(Debug, Default)]
-pub(crate) struct Stored {
+struct Stored {
     pub accepted: u64,
     pub rejected: Vec<Rejected>,
     pub state: State,

@@ -123,13 +123,13 @@ impl Chunk {
         Value::Object(body)
     }
 
-    /// Two smaller ones, where there is more than one thing in it. What tells of the
-    /// whole stays with the second.
-    fn halves(mut self) -> Result<(Self, Self), Self> {
-        let things = self.lines() + u64::from(self.summary.is_some());
-        if things < 2 {
-            return Err(self);
-        }
+    fn is_one(&self) -> bool {
+        self.lines() + u64::from(self.summary.is_some()) < 2
+    }
+
+    /// Two smaller ones of what [is more than one thing](Self::is_one). What tells of
+    /// the whole stays with the second.
+    fn halves(mut self) -> (Self, Self) {
         if self.lines() == 1 {
             let rest = Self {
                 summary: self.summary.take(),
@@ -137,7 +137,7 @@ impl Chunk {
                 exit_code: self.exit_code.take(),
                 ..Self::default()
             };
-            return Ok((self, rest));
+            return (self, rest);
         }
         // lists of one line each: one list goes, the others stay
         if self.lists().iter().all(|list| list.lines.len() < 2) {
@@ -153,7 +153,7 @@ impl Chunk {
                 self.console = Lines::default();
                 rest.history = Lines::default();
             }
-            return Ok((self, rest));
+            return (self, rest);
         }
         let rest = Self {
             history: self.history.split(),
@@ -163,7 +163,7 @@ impl Chunk {
             uploaded: std::mem::take(&mut self.uploaded),
             exit_code: self.exit_code.take(),
         };
-        Ok((self, rest))
+        (self, rest)
     }
 }
 
@@ -189,23 +189,20 @@ impl Stream {
         let mut refused = Vec::new();
         let mut left = vec![chunk];
         while let Some(chunk) = left.pop() {
-            let chunk = match chunk.bytes() > limits::STREAM_BYTES {
-                false => chunk,
-                true => match chunk.halves() {
-                    Ok((first, second)) => {
-                        left.extend([second, first]);
-                        continue;
-                    }
-                    Err(whole) => whole,
-                },
-            };
+            if chunk.bytes() > limits::STREAM_BYTES && !chunk.is_one() {
+                let (first, second) = chunk.halves();
+                left.extend([second, first]);
+                continue;
+            }
             self.may_send()?;
             let reply = client.post(&path).json(&chunk.body()).send().await?;
             // a body without a line and a summary is not refused for its size
             if reply.status == 413 && (chunk.lines() > 0 || chunk.summary.is_some()) {
-                match chunk.halves() {
-                    Ok((first, second)) => left.extend([second, first]),
-                    Err(one) => left.extend(without(one, &mut refused)),
+                if chunk.is_one() {
+                    left.extend(without(chunk, &mut refused));
+                } else {
+                    let (first, second) = chunk.halves();
+                    left.extend([second, first]);
                 }
                 continue;
             }
@@ -299,14 +296,13 @@ mod tests {
     }
 
     fn pieces(chunk: Chunk) -> Vec<Chunk> {
-        match chunk.halves() {
-            Err(one) => vec![one],
-            Ok((first, second)) => {
-                let mut all = pieces(first);
-                all.extend(pieces(second));
-                all
-            }
+        if chunk.is_one() {
+            return vec![chunk];
         }
+        let (first, second) = chunk.halves();
+        let mut all = pieces(first);
+        all.extend(pieces(second));
+        all
     }
 
     #[test]
