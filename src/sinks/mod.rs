@@ -4,6 +4,8 @@
 mod files;
 #[cfg(feature = "mlflow")]
 mod mlflow;
+#[cfg(feature = "wandb")]
+mod wandb;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ use crate::config::{Config, Ecosystem, Integrations};
 const SINKS: &[Sink] = &[
     #[cfg(feature = "mlflow")]
     mlflow::SINK,
+    #[cfg(feature = "wandb")]
+    wandb::SINK,
     files::SINK,
 ];
 
@@ -24,6 +28,7 @@ const SINKS: &[Sink] = &[
 pub const ABSENT: &[&str] = &[
     #[cfg(not(feature = "mlflow"))]
     "mlflow",
+    #[cfg(not(feature = "wandb"))]
     "wandb",
     "prometheus",
     "pushgateway",
@@ -124,7 +129,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A recorded secret is `"***"`: better none than that.
-#[cfg(feature = "mlflow")]
+#[cfg(any(feature = "mlflow", feature = "wandb"))]
 fn without_secrets(recorded: &Value) -> Value {
     let mut kept = recorded.clone();
     if let Some(map) = kept.as_object_mut() {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use files::FilesSection;
 pub use later::LaterSink;
 pub use mlflow::MlflowSection;
-pub use wandb::WandbSection;
+pub use wandb::{WandbMode, WandbSection};
 
 /// Files and folders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
