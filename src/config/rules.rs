@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Findings, Severity};
-use super::model::{Config, Distribution, Length, LoadFormat, PromptsKind, TrafficMode};
+use super::model::{Config, Distribution, Length, LoadFormat, PromptsKind, TrafficMode, WandbMode};
 use super::place::Place;
 
 /// A configuration, with where its values came from.
@@ -65,6 +65,7 @@ const RULES: &[Rule] = &[
     gpus,
     files_sink,
     prometheus_sinks,
+    wandb_disabled,
 ];
 
 /// Runs every rule; what touches a key that is wrong already is not told.
@@ -481,6 +482,19 @@ fn gpus(facts: &Facts) -> Vec<Clash> {
         &["gpus"],
         "`gpus` names a GPU twice",
         format!("Write `gpus: {apart:?}`."),
+    )]
+}
+
+fn wandb_disabled(facts: &Facts) -> Vec<Clash> {
+    let wandb = &facts.config.integrations.wandb;
+    if !wandb.enabled || wandb.mode != Some(WandbMode::Disabled) {
+        return Vec::new();
+    }
+    vec![warning(
+        "no-effect",
+        &["integrations.wandb.mode", "integrations.wandb.enabled"],
+        "`integrations.wandb.mode` is `disabled`: nothing goes to W&B",
+        "Set WANDB_MODE to `online` or `offline`, or do not enable the sink.",
     )]
 }
 

@@ -14,6 +14,8 @@ mod pushgateway;
 mod remote_write;
 #[cfg(feature = "prometheus")]
 mod textfile;
+#[cfg(feature = "wandb")]
+mod wandb;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,6 +37,8 @@ const SINKS: &[Sink] = &[
     openmetrics::SINK,
     #[cfg(feature = "prometheus")]
     textfile::SINK,
+    #[cfg(feature = "wandb")]
+    wandb::SINK,
     files::SINK,
 ];
 
@@ -42,6 +46,7 @@ const SINKS: &[Sink] = &[
 pub const ABSENT: &[&str] = &[
     #[cfg(not(feature = "mlflow"))]
     "mlflow",
+    #[cfg(not(feature = "wandb"))]
     "wandb",
     "prometheus",
     #[cfg(not(feature = "prometheus"))]
@@ -146,7 +151,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A recorded secret is `"***"`: better none than that.
-#[cfg(any(feature = "mlflow", feature = "prometheus"))]
+#[cfg(any(feature = "mlflow", feature = "prometheus", feature = "wandb"))]
 fn without_secrets(recorded: &Value) -> Value {
     let mut kept = recorded.clone();
     if let Some(map) = kept.as_object_mut() {

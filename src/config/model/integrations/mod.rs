@@ -19,7 +19,7 @@ pub use openmetrics::OpenMetricsSection;
 pub use pushgateway::PushgatewaySection;
 pub use remote_write::{RemoteWriteProtocol, RemoteWriteSection};
 pub use textfile::TextfileSection;
-pub use wandb::WandbSection;
+pub use wandb::{WandbMode, WandbSection};
 
 /// Files and folders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

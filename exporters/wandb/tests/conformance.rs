@@ -1,0 +1,42 @@
+//! What every sink must do, online.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod fake;
+
+use async_trait::async_trait;
+use fake::{Fake, KEY};
+use lem_record::{Exporter, Secret};
+use lem_testkit::FakeServer;
+use lem_testkit::conformance::{self, Subject};
+use lem_wandb::{WandbConfig, WandbExporter};
+
+struct Online(Fake);
+
+#[async_trait]
+impl Subject for Online {
+    fn exporter(&self) -> Box<dyn Exporter> {
+        let config = WandbConfig {
+            base_url: Some(self.0.server.url()),
+            api_key: Some(Secret::new(KEY)),
+            ..WandbConfig::default()
+        };
+        Box::new(WandbExporter::new(config).unwrap())
+    }
+
+    async fn remote(&self) -> Vec<String> {
+        self.0.facts()
+    }
+
+    fn server(&self) -> Option<&FakeServer> {
+        Some(&self.0.server)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![KEY.to_owned()]
+    }
+}
+
+#[tokio::test]
+async fn online() {
+    conformance::run(|| Online(Fake::start())).await;
+}
