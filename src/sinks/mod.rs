@@ -16,6 +16,7 @@ mod remote_write;
 mod textfile;
 #[cfg(feature = "wandb")]
 mod wandb;
+mod sends;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,6 +25,8 @@ use lem_record::Exporter;
 use serde_json::Value;
 
 use crate::config::{Config, Ecosystem, Integrations};
+
+pub use sends::{Kind, sends};
 
 /// The sinks of this build, in the order in which they are shown.
 const SINKS: &[Sink] = &[
@@ -109,6 +112,14 @@ pub fn make(
     match SINKS.iter().find(|sink| sink.name == name) {
         Some(sink) => (sink.make)(&sources),
         None => Err(SinkErrors(vec![unknown(name)])),
+    }
+}
+
+/// That this build can deliver to a sink of this name.
+pub fn require(name: &str) -> Result<(), SinkErrors> {
+    match SINKS.iter().any(|sink| sink.name == name) {
+        true => Ok(()),
+        false => Err(SinkErrors(vec![unknown(name)])),
     }
 }
 

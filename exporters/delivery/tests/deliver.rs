@@ -104,7 +104,16 @@ fn a_failure_is_tried_again_and_not_before_the_time_that_was_named() {
     let outcome = delivery.finish(RunStatus::Finished, LONG).remove(0);
     assert_eq!(outcome.state, DeliveryState::Delivered, "{outcome:?}");
     assert_eq!(outcome.reason, None);
-    assert_eq!(outcome.resends, 2);
+    assert_eq!((outcome.resends, outcome.failures), (2, 4));
+    let shown = spool.live().unwrap().now();
+    let shown: Vec<_> = shown
+        .iter()
+        .map(|p| (p.metric.as_str(), p.attributes["lem.sink"].as_str(), p.value))
+        .collect();
+    assert_eq!(
+        shown,
+        [("export.failures", "s", 4.0), ("export.owed", "s", 0.0)]
+    );
     let writes = sink.calls(Call::Write);
     assert_eq!(writes.len(), 3);
     assert!(writes[2].at - writes[1].at >= pause);

@@ -11,6 +11,7 @@
 
 mod batch;
 mod courier;
+mod health;
 mod policy;
 
 use std::io;
