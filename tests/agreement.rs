@@ -4,7 +4,12 @@
 //! What is expected comes from the records and the catalogue; what is found is what each
 //! sink would put on the wire (for MLflow: what its store holds).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
-#![cfg(all(feature = "mlflow", feature = "wandb", feature = "prometheus", feature = "otlp"))]
+#![cfg(all(
+    feature = "mlflow",
+    feature = "wandb",
+    feature = "prometheus",
+    feature = "otlp"
+))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,7 +61,10 @@ async fn four_sinks_tell_the_same() {
                     let all = def.point_attributes(&column.attributes, column.how, None);
                     for value in column.values.iter().flatten() {
                         told.has_everywhere(def, &all, None, *value);
-                        assert!(told.mlflow[&key].contains(value), "MLflow lacks {key} {value}");
+                        assert!(
+                            told.mlflow[&key].contains(value),
+                            "MLflow lacks {key} {value}"
+                        );
                         let cells = &told.wandb_cells[&key];
                         assert!(cells.contains(value), "W&B lacks {key} {value}");
                         numbers += 1;
@@ -74,12 +82,18 @@ async fn four_sinks_tell_the_same() {
         .collect();
     for (name, ..) in &told.prometheus {
         let name = name.split(' ').next().unwrap();
-        assert!(known.contains(name) || name == "target_info", "{name} is not of the catalogue");
+        assert!(
+            known.contains(name) || name == "target_info",
+            "{name} is not of the catalogue"
+        );
     }
     for (name, _, _) in &told.otlp {
         let name = name.split(' ').next().unwrap();
         let def = catalogue::METRICS.iter().find(|def| {
-            [None, Some(Bound::Low), Some(Bound::High)].map(|b| def.otel_name(b)).iter().any(|n| n == name)
+            [None, Some(Bound::Low), Some(Bound::High)]
+                .map(|b| def.otel_name(b))
+                .iter()
+                .any(|n| n == name)
         });
         let def = def.unwrap_or_else(|| panic!("{name} is not of the catalogue"));
         assert_eq!(told.units[name], def.unit, "unit of {name}");
@@ -143,23 +157,41 @@ impl Told {
     ) {
         for (what, value) in [("count", histogram.count as f64), ("sum", histogram.sum)] {
             let name = format!("{} {what}", def.prometheus_name(None));
-            has(&self.prometheus, &name, &labels(attributes), value, "Prometheus");
+            has(
+                &self.prometheus,
+                &name,
+                &labels(attributes),
+                value,
+                "Prometheus",
+            );
             let name = format!("{} {what}", def.otel_name(None));
             has(&self.otlp, &name, attributes, value, "OTLP");
         }
     }
 
     fn has_flat(&self, key: &str, value: f64, cycle: Option<u32>) {
-        let lines = self.mlflow.get(key).unwrap_or_else(|| panic!("MLflow lacks {key}"));
-        assert!(lines.iter().any(|v| close(*v, value)), "MLflow: {key} {lines:?}, not {value}");
+        let lines = self
+            .mlflow
+            .get(key)
+            .unwrap_or_else(|| panic!("MLflow lacks {key}"));
+        assert!(
+            lines.iter().any(|v| close(*v, value)),
+            "MLflow: {key} {lines:?}, not {value}"
+        );
         match cycle {
             Some(_) => {
                 let cells = &self.wandb_cells[key];
-                assert!(cells.iter().any(|v| close(*v, value)), "W&B: {key} {cells:?}");
+                assert!(
+                    cells.iter().any(|v| close(*v, value)),
+                    "W&B: {key} {cells:?}"
+                );
             }
             None => {
                 let found = self.wandb.get(key).and_then(Value::as_f64);
-                assert!(found.is_some_and(|v| close(v, value)), "W&B: {key} {found:?}, not {value}");
+                assert!(
+                    found.is_some_and(|v| close(v, value)),
+                    "W&B: {key} {found:?}, not {value}"
+                );
             }
         }
     }
@@ -171,8 +203,13 @@ fn close(a: f64, b: f64) -> bool {
 
 fn has(points: &Points, name: &str, attributes: &Attributes, value: f64, who: &str) {
     let of_name: Vec<_> = points.iter().filter(|(n, ..)| n == name).collect();
-    let found = of_name.iter().any(|(_, a, v)| a == attributes && close(*v, value));
-    assert!(found, "{who} lacks {name} {attributes:?} {value}; it has {of_name:?}");
+    let found = of_name
+        .iter()
+        .any(|(_, a, v)| a == attributes && close(*v, value));
+    assert!(
+        found,
+        "{who} lacks {name} {attributes:?} {value}; it has {of_name:?}"
+    );
 }
 
 /// As the translation makes them of attributes.
@@ -233,7 +270,10 @@ fn wandb(golden: &Golden) -> Told {
             continue;
         };
         for (key, value) in &row.cells {
-            cells.entry(key.to_string()).or_default().extend(value.as_f64());
+            cells
+                .entry(key.to_string())
+                .or_default()
+                .extend(value.as_f64());
         }
     }
     Told {
@@ -259,7 +299,10 @@ fn prometheus(golden: &Golden) -> Points {
                 match point.value {
                     Value::Number(value) => push(series.family.name.clone(), value),
                     Value::Histogram(histogram) => {
-                        push(format!("{} count", series.family.name), histogram.count as f64);
+                        push(
+                            format!("{} count", series.family.name),
+                            histogram.count as f64,
+                        );
                         push(format!("{} sum", series.family.name), histogram.sum);
                     }
                 }
@@ -292,15 +335,28 @@ fn otlp(golden: &Golden, mut told: Told) -> Told {
         };
         match metric.data.unwrap() {
             metric::Data::Gauge(gauge) => {
-                gauge.data_points.iter().for_each(|p| push(&name, &p.attributes, number(p)));
+                gauge
+                    .data_points
+                    .iter()
+                    .for_each(|p| push(&name, &p.attributes, number(p)));
             }
             metric::Data::Sum(sum) => {
-                sum.data_points.iter().for_each(|p| push(&name, &p.attributes, number(p)));
+                sum.data_points
+                    .iter()
+                    .for_each(|p| push(&name, &p.attributes, number(p)));
             }
             metric::Data::Histogram(histogram) => {
                 for point in &histogram.data_points {
-                    push(&format!("{name} count"), &point.attributes, point.count as f64);
-                    push(&format!("{name} sum"), &point.attributes, point.sum.unwrap());
+                    push(
+                        &format!("{name} count"),
+                        &point.attributes,
+                        point.count as f64,
+                    );
+                    push(
+                        &format!("{name} sum"),
+                        &point.attributes,
+                        point.sum.unwrap(),
+                    );
                 }
             }
             other => panic!("{other:?}"),

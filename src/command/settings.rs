@@ -37,12 +37,16 @@ pub fn resolve(
 }
 
 /// For the sinks alone: such a configuration need not name a model.
-pub fn resolve_sinks(file: Option<&Path>, sets: &[String]) -> Result<Resolved, Failure> {
+pub fn resolve_sinks(
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+) -> Result<Resolved, Failure> {
     let mut sets = sets.to_vec();
     if file.is_none() {
         sets.insert(0, "model_name=none".to_owned());
     }
-    resolve(file, &sets, Vec::new())
+    resolve(file, &sets, flags)
 }
 
 /// Refuses what this build does not do, and warns of what it leaves undone.

@@ -7,16 +7,18 @@ mod mlflow;
 #[cfg(feature = "prometheus")]
 mod openmetrics;
 #[cfg(feature = "prometheus")]
+mod prometheus;
+#[cfg(feature = "prometheus")]
 mod prometheus_family;
 #[cfg(feature = "prometheus")]
 mod pushgateway;
 #[cfg(feature = "prometheus")]
 mod remote_write;
+mod sends;
 #[cfg(feature = "prometheus")]
 mod textfile;
 #[cfg(feature = "wandb")]
 mod wandb;
-mod sends;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,6 +34,8 @@ pub use sends::{Kind, sends};
 const SINKS: &[Sink] = &[
     #[cfg(feature = "mlflow")]
     mlflow::SINK,
+    #[cfg(feature = "prometheus")]
+    prometheus::SINK,
     #[cfg(feature = "prometheus")]
     pushgateway::SINK,
     #[cfg(feature = "prometheus")]
@@ -51,6 +55,7 @@ pub const ABSENT: &[&str] = &[
     "mlflow",
     #[cfg(not(feature = "wandb"))]
     "wandb",
+    #[cfg(not(feature = "prometheus"))]
     "prometheus",
     #[cfg(not(feature = "prometheus"))]
     "pushgateway",

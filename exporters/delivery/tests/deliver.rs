@@ -108,7 +108,13 @@ fn a_failure_is_tried_again_and_not_before_the_time_that_was_named() {
     let shown = spool.live().unwrap().now();
     let shown: Vec<_> = shown
         .iter()
-        .map(|p| (p.metric.as_str(), p.attributes["lem.sink"].as_str(), p.value))
+        .map(|p| {
+            (
+                p.metric.as_str(),
+                p.attributes["lem.sink"].as_str(),
+                p.value,
+            )
+        })
         .collect();
     assert_eq!(
         shown,

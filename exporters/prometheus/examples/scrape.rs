@@ -8,7 +8,8 @@
 //! goes on and as often when its summary is there, over loopback, each time over a
 //! connection of its own. Prints one JSON object: for each kind of page its bytes, the
 //! median, the 99th percentile and the longest answer in ms, the processor time that
-//! one took, and the ratio of the 99th percentile to the limit of 5 ms.
+//! one took, and the ratio of the 99th percentile to the limit of 5 ms. `nothing` is a
+//! page of one line: what this machine takes for any answer.
 #![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
@@ -77,7 +78,9 @@ async fn measure(scrapes: usize, gpus: usize) -> Result<Value, Box<dyn Error>> {
         }
     }
     let mut pages = BTreeMap::new();
-    pages.insert("live", ask(address, scrapes, "")?);
+    // what the machine takes for any answer at all
+    pages.insert("nothing", ask(address, "/-/healthy", scrapes, "")?);
+    pages.insert("live", ask(address, "/metrics", scrapes, "")?);
 
     let summary = METRICS.iter().filter(|def| !live(def));
     let records = summary.flat_map(|def| {
@@ -95,14 +98,14 @@ async fn measure(scrapes: usize, gpus: usize) -> Result<Value, Box<dyn Error>> {
         std::time::Duration::from_secs(5),
     );
     receipt.await?;
-    pages.insert("summary", ask(address, scrapes, "")?);
+    pages.insert("summary", ask(address, "/metrics", scrapes, "")?);
     pages.insert(
         "summary_open_metrics",
-        ask(address, scrapes, &format!("Accept: {OPEN}\r\n"))?,
+        ask(address, "/metrics", scrapes, &format!("Accept: {OPEN}\r\n"))?,
     );
     pages.insert(
         "summary_gzip",
-        ask(address, scrapes, "Accept-Encoding: gzip\r\n")?,
+        ask(address, "/metrics", scrapes, "Accept-Encoding: gzip\r\n")?,
     );
     // all of them
     let receipt = exporter.finish(
@@ -122,9 +125,14 @@ async fn measure(scrapes: usize, gpus: usize) -> Result<Value, Box<dyn Error>> {
     }))
 }
 
-fn ask(address: SocketAddr, times: usize, headers: &str) -> Result<Value, Box<dyn Error>> {
+fn ask(
+    address: SocketAddr,
+    path: &str,
+    times: usize,
+    headers: &str,
+) -> Result<Value, Box<dyn Error>> {
     let request =
-        format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n");
     let mut took = Vec::with_capacity(times);
     let mut bytes = 0;
     for _ in 0..times {

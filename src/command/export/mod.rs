@@ -15,10 +15,11 @@ use std::time::Duration;
 use lem_delivery::Outcome as Delivered;
 use serde::Serialize;
 
+use super::run::flags;
 use super::settings::resolve_sinks;
 use super::{Exit, Failure, Outcome, json, say, show, summary};
 use crate::cli::{ExportArgs, Format};
-use crate::config::Resolved;
+use crate::config::{FlagValue, Resolved};
 use crate::sinks;
 
 use one::{Exported, Round};
@@ -33,7 +34,12 @@ pub fn export(args: &ExportArgs) -> Outcome {
     for name in &args.to {
         sinks::require(name).map_err(|errors| Failure::usage(errors.to_string()))?;
     }
-    let resolved = resolve_sinks(args.config.as_deref(), &args.set)?;
+    let waits = args.linger.map(|seconds| {
+        let on = FlagValue::new("integrations.prometheus.enabled", true, "--linger");
+        [on, flags::linger(seconds)]
+    });
+    let waits = waits.into_iter().flatten().collect();
+    let resolved = resolve_sinks(args.config.as_deref(), &args.set, waits)?;
     let folders = match args.pending {
         true => pending::runs(&parents(args, &resolved), args.runs.is_empty())?,
         false => args.runs.clone(),

@@ -1,6 +1,6 @@
 //! What the flags of `lem run` mean.
 
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, SinkArgs};
 use crate::command::Failure;
 use crate::config::FlagValue;
 use crate::sinks;
@@ -80,5 +80,32 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
             ));
         }
     }
+    flags.extend(prometheus(&args.sinks));
     flags
+}
+
+fn prometheus(on: &SinkArgs) -> Vec<FlagValue> {
+    let mut flags = Vec::new();
+    if let Some(address) = on
+        .prometheus
+        .as_deref()
+        .filter(|address| !address.is_empty())
+    {
+        flags.push(FlagValue::new(
+            "integrations.prometheus.address",
+            address,
+            format!("--prometheus={address}"),
+        ));
+    }
+    flags.extend(on.linger.map(linger));
+    flags
+}
+
+/// `--linger`, also of `lem export`.
+pub fn linger(seconds: f64) -> FlagValue {
+    FlagValue::new(
+        "integrations.prometheus.linger_s",
+        seconds,
+        format!("--linger={seconds}"),
+    )
 }

@@ -3,7 +3,7 @@
 //! Validate first and purely, touch the world second, measure third.
 
 mod dry_run;
-mod flags;
+pub(super) mod flags;
 mod interrupt;
 mod prepare;
 mod progress;

@@ -41,7 +41,7 @@ pub fn check(args: &SinksCheckArgs) -> Outcome {
             "--timeout takes a number of seconds, more than 0",
         ));
     }
-    let resolved = resolve_sinks(args.config.as_deref(), &args.set)?;
+    let resolved = resolve_sinks(args.config.as_deref(), &args.set, Vec::new())?;
     let names = names(args, &resolved)?;
     let limit = Duration::try_from_secs_f64(args.timeout).unwrap_or(Duration::MAX);
     let reports = all(&names, &resolved, limit)?;

@@ -26,7 +26,7 @@ struct Row {
 }
 
 pub fn list(args: &SinksListArgs) -> Outcome {
-    let resolved = resolve_sinks(args.config.as_deref(), &args.set)?;
+    let resolved = resolve_sinks(args.config.as_deref(), &args.set, Vec::new())?;
     let built = sinks::built();
     let names = built.iter().chain(sinks::ABSENT);
     let rows: Vec<Row> = names.map(|name| row(name, &resolved)).collect();

@@ -25,7 +25,6 @@ impl Health {
     pub(super) fn show(&self, cursor: &Cursor, next: u64) {
         let t_ns = Stamp::mono_ns();
         self.failures.set(cursor.failures as f64, t_ns);
-        self.owed
-            .set(next.saturating_sub(cursor.next) as f64, t_ns);
+        self.owed.set(next.saturating_sub(cursor.next) as f64, t_ns);
     }
 }

@@ -168,3 +168,66 @@ fn bytes(series: &[Series]) -> usize {
     let one = |series: &Series| series.labels.iter().map(label).sum::<usize>();
     series.iter().map(one).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use lem_record::{How, MetricValue};
+    use lem_testkit::golden::{self, STARTED_AT};
+
+    use super::*;
+
+    fn page() -> (tempfile::TempDir, Page) {
+        let folder = tempfile::tempdir().unwrap();
+        let page = Page::new(&golden::run(folder.path()).context());
+        (folder, page)
+    }
+
+    fn metric(n: u64, device: &str, value: MetricValue) -> Envelope {
+        Envelope {
+            run: golden::RUN_ID.into(),
+            n,
+            at: STARTED_AT,
+            record: Record::Metric(Metric {
+                id: "energy.closure".into(),
+                attributes: Attributes::from([("hw.id".into(), device.into())]),
+                value,
+                t_ns: STARTED_AT.mono_ns,
+                cycle: None,
+                how: How::Measured,
+                uncertainty: None,
+                interval: None,
+                method: None,
+            }),
+        }
+    }
+
+    #[test]
+    fn of_two_records_the_later_stands_whatever_comes_first() {
+        let (_folder, page) = page();
+        let shown = |page: &Page| page.render(Format::Text).text.contains("closure_ratio{");
+        page.take(&metric(5, "gpu0", MetricValue::Number(1.0)));
+        assert!(shown(&page));
+        page.take(&metric(9, "gpu0", MetricValue::Absent("no sensor".into())));
+        assert!(!shown(&page), "a later analysis knows better");
+        page.take(&metric(5, "gpu0", MetricValue::Number(1.0)));
+        assert!(
+            !shown(&page),
+            "and an earlier one that comes again does not"
+        );
+    }
+
+    #[test]
+    fn a_page_has_a_bound() {
+        let (_folder, page) = page();
+        let long = "x".repeat(1 << 20);
+        let mut refused = Vec::new();
+        for n in 0..40 {
+            let value = MetricValue::Number(1.0);
+            refused.extend(page.take(&metric(n, &format!("{n}{long}"), value)).1);
+        }
+        assert!(refused.len() > 20, "{}", refused.len());
+        assert!(refused[0].contains("the page is full"), "{}", refused[0]);
+        assert!(page.render(Format::Text).text.len() < 2 * MOST_TEXT);
+    }
+}
