@@ -7,4 +7,4 @@ pub mod conformance;
 pub mod golden;
 mod server;
 
-pub use server::{FakeServer, Fault, Request, Response, Rule};
+pub use server::{FakeServer, Fault, Request, Response, Rule, Tls};
