@@ -16,18 +16,7 @@ struct Server(Fake);
 #[async_trait]
 impl Subject for Server {
     fn exporter(&self) -> Box<dyn Exporter> {
-        self.exporter_at(&self.0.server.url()).unwrap()
-    }
-
-    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
-        let config = MlflowConfig {
-            tracking_uri: Some(url.replace("://", "://ann:hunter2-url@")),
-            username: Some("ann".into()),
-            password: Some(Secret::new("hunter2-password")),
-            token: Some(Secret::new("hunter2-token")),
-            ..MlflowConfig::default()
-        };
-        Some(Box::new(MlflowExporter::new(config).unwrap()))
+        Box::new(self.mlflow())
     }
 
     async fn remote(&self) -> Vec<String> {
@@ -42,6 +31,25 @@ impl Subject for Server {
         ["hunter2-url", "hunter2-password", "hunter2-token"]
             .map(str::to_owned)
             .into()
+    }
+
+    fn shown(&self) -> Vec<String> {
+        let exporter = self.mlflow();
+        vec![format!("{:#?}", exporter.config()), format!("{exporter:?}")]
+    }
+}
+
+impl Server {
+    fn mlflow(&self) -> MlflowExporter {
+        let url = self.0.server.url();
+        let config = MlflowConfig {
+            tracking_uri: Some(url.replace("://", "://ann:hunter2-url@")),
+            username: Some("ann".into()),
+            password: Some(Secret::new("hunter2-password")),
+            token: Some(Secret::new("hunter2-token")),
+            ..MlflowConfig::default()
+        };
+        MlflowExporter::new(config).unwrap()
     }
 }
 

@@ -8,4 +8,4 @@ pub mod golden;
 mod server;
 pub mod wandb;
 
-pub use server::{FakeServer, Fault, Request, Response, Rule};
+pub use server::{FakeServer, Fault, Request, Response, Rule, Tls};

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lem_record::{
-    Check, CheckOutcome, Envelope, ExportError, Exporter, Receipt, Rejected, RunContext, RunStatus,
-    Secret, Written,
+    Check, CheckOutcome, Envelope, ExportError, Exporter, MetricValue, Receipt, Record, Rejected,
+    RunContext, RunStatus, Secret, Written,
 };
 use lem_testkit::conformance::{self, Subject};
 use lem_testkit::{FakeServer, Request, Response};
@@ -32,6 +32,9 @@ enum Flaw {
     SkipsTheLastOfABatch,
     DiesOfHostileNames,
     LosesWhatIsTooLarge,
+    SaysNothingOfTls,
+    SendsWhatIsNoNumber,
+    DropsLongTags,
 }
 
 const TOO_LARGE: &str = "status 413";
@@ -39,6 +42,8 @@ const TOO_LARGE: &str = "status 413";
 /// PUTs records as lines, which the other end keeps by run and number.
 struct Sink {
     addr: SocketAddr,
+    /// Its address begins with https.
+    secure: bool,
     token: Secret,
     flaw: Flaw,
     run: String,
@@ -53,6 +58,13 @@ impl Sink {
                 other => format!("%{other:02x}"),
             })
             .collect();
+        if self.secure {
+            let why = match self.flaw {
+                Flaw::SaysNothingOfTls => "something went wrong",
+                _ => "the sample has no TLS, so that it can check no certificate",
+            };
+            return Err(ExportError::give_up(why, "Use http://"));
+        }
         let retry = |error: std::io::Error| ExportError::retry(format!("cannot send: {error}"));
         let mut stream = tokio::net::TcpStream::connect(self.addr)
             .await
@@ -156,21 +168,31 @@ impl Exporter for Sink {
             "PUT"
         };
         let mut body = Vec::new();
+        let mut rejected = Vec::new();
         for envelope in batch {
+            if not_finite(envelope) && self.flaw != Flaw::SendsWhatIsNoNumber {
+                rejected.push(Rejected {
+                    n: envelope.n,
+                    reason: "a number is none".into(),
+                });
+                continue;
+            }
             if self.flaw == Flaw::SkipsTheLastOfABatch && batch.len() > 1 && envelope.n == last.n {
                 continue;
             }
-            if let lem_record::Record::Metric(metric) = &envelope.record
+            if let Record::Metric(metric) = &envelope.record
                 && self.flaw == Flaw::DiesOfHostileNames
             {
                 lem_record::catalogue::find(&metric.id).ok_or_else(|| {
                     ExportError::give_up(format!("no metric {}", metric.id), "Mend it")
                 })?;
             }
-            let line = serde_json::to_vec(&**envelope)
-                .unwrap_or_else(|_| envelope.record.kind().as_bytes().to_vec());
+            let mut line = format!("{:?}", envelope.record);
+            if self.flaw == Flaw::DropsLongTags && line.contains("limit500.") {
+                line = "a start without tags".into();
+            }
             body.extend_from_slice(format!("{} ", envelope.n).as_bytes());
-            body.extend_from_slice(&line);
+            body.extend_from_slice(line.as_bytes());
             body.push(b'\n');
         }
         let path = format!("/runs/{}", self.run);
@@ -188,18 +210,23 @@ impl Exporter for Sink {
                 written.rejected.extend(more.rejected);
                 return Ok(written);
             }
+            let name = match &last.record {
+                Record::Table(table) => &table.name,
+                Record::Artifact(artifact) => &artifact.path,
+                other => other.kind(),
+            };
             return Ok(Written {
                 through: last.n,
                 rejected: vec![Rejected {
                     n: last.n,
-                    reason: "it is too large for the other end".into(),
+                    reason: format!("{name} is too large for the other end"),
                 }],
                 accepted: 0,
             });
         }
         Ok(Written {
             through: last.n,
-            rejected: Vec::new(),
+            rejected,
             accepted: batch.len() as u64,
         })
     }
@@ -219,6 +246,25 @@ impl Exporter for Sink {
             Flaw::LosesItsState => json!({"run": format!("{}1", self.run)}),
             _ => json!({"run": self.run}),
         }
+    }
+}
+
+fn not_finite(envelope: &Envelope) -> bool {
+    match &envelope.record {
+        Record::Metric(metric) => {
+            let bounds = metric.interval.map_or([0.0; 2], |i| [i.low, i.high]);
+            let value = match &metric.value {
+                MetricValue::Number(value) => *value,
+                MetricValue::Histogram(histogram) => histogram.sum,
+                MetricValue::Absent(_) => 0.0,
+            };
+            !(value.is_finite() && bounds.iter().all(|bound| bound.is_finite()))
+        }
+        Record::Samples(samples) => {
+            let values = samples.columns.iter().flat_map(|column| &column.values);
+            values.flatten().any(|value| !value.is_finite())
+        }
+        _ => false,
     }
 }
 
@@ -267,6 +313,7 @@ impl Subject for Sample {
         let token = Secret::new("s3cret-token");
         Box::new(Sink {
             addr: self.server.addr(),
+            secure: self.server.url().starts_with("https"),
             token,
             flaw: self.flaw,
             run: String::new(),
@@ -312,6 +359,10 @@ async fn each_flaw_is_found_by_its_check() {
         (Flaw::SkipsTheLastOfABatch, "batch-size"),
         (Flaw::DiesOfHostileNames, "hostile"),
         (Flaw::LosesWhatIsTooLarge, "too-large"),
+        (Flaw::LosesWhatIsTooLarge, "oversized"),
+        (Flaw::SaysNothingOfTls, "tls"),
+        (Flaw::SendsWhatIsNoNumber, "not-finite"),
+        (Flaw::DropsLongTags, "limits"),
     ] {
         // a secret is told in the course of another check
         let checks = if check == "secrets" {

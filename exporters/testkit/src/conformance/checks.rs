@@ -6,14 +6,14 @@ use lem_record::{CheckOutcome, RunStatus};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Subject;
 use super::walk::{Pace, Progress, Walk};
+use super::{Subject, rules};
 use crate::golden::{self, Golden};
 
 /// A sink under test, the run it is given, and what the other end should then hold.
 pub(super) struct Bench<'a, S> {
     make: &'a dyn Fn() -> S,
-    folder: TempDir,
+    pub(super) folder: TempDir,
     pub(super) golden: Golden,
     pub(super) control: Vec<String>,
     /// Requests of one good delivery, where a server counts them.
@@ -42,12 +42,12 @@ impl<'a, S: Subject> Bench<'a, S> {
         let walk = bench
             .walk(&subject, Progress::default(), Pace::default())
             .await?;
-        if walk.rejected > 0 {
-            return Err(format!(
-                "{} records of a good run were rejected",
-                walk.rejected
-            ));
+        if !walk.rejected.is_empty() {
+            let rejected = &walk.rejected;
+            return Err(format!("of a good run were rejected: {rejected:?}"));
         }
+        bench.obeys(&subject, "of a good run")?;
+        bench.heard(&subject.shown());
         bench.requests = subject.server().map_or(0, |server| server.request_count());
         let bodies = |server: &crate::FakeServer| {
             let requests = server.requests();
@@ -79,7 +79,7 @@ impl<'a, S: Subject> Bench<'a, S> {
         self.walk_run(subject, &self.golden, from, pace).await
     }
 
-    async fn walk_run(
+    pub(super) async fn walk_run(
         &self,
         subject: &S,
         golden: &Golden,
@@ -99,6 +99,31 @@ impl<'a, S: Subject> Bench<'a, S> {
     /// The other end must hold what one good delivery leaves there.
     pub(super) async fn same(&self, subject: &S, when: &str) -> Result<(), String> {
         same(&self.control, &remote(subject).await, when)
+    }
+
+    /// Every request so far was within what its service takes, and told no secret but
+    /// in its head.
+    pub(super) fn obeys(&self, subject: &S, when: &str) -> Result<(), String> {
+        let Some(server) = subject.server() else {
+            return Ok(());
+        };
+        let requests = server.requests();
+        rules::limits(&requests).map_err(|why| format!("{when}, {why}"))?;
+        let mut texts = requests.iter().map(|request| {
+            let body = String::from_utf8_lossy(&request.body);
+            format!("{}?{} {body}", request.path, request.query)
+        });
+        let tells = |text: &String| self.secrets.iter().any(|secret| text.contains(secret));
+        match texts.any(|text| tells(&text)) {
+            true => Err(format!("{when}, a secret is in an address or a body")),
+            false => Ok(()),
+        }
+    }
+
+    /// What was delivered once went on along the axes of its service.
+    pub(super) fn goes_on(&self, subject: &S) -> Result<(), String> {
+        let requests = subject.server().map(crate::FakeServer::requests);
+        rules::axes(&requests.unwrap_or_default())
     }
 
     pub(super) fn no_secrets(&self) -> Result<(), String> {
@@ -312,8 +337,11 @@ pub(super) async fn clock<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String
         let walk = bench
             .walk_run(&subject, &golden, Progress::default(), Pace::default())
             .await?;
-        if walk.rejected > 0 {
-            return Err(format!("{} records were rejected", walk.rejected));
+        if !walk.rejected.is_empty() {
+            return Err(format!("these were rejected: {:?}", walk.rejected));
+        }
+        if ends.is_empty() {
+            bench.goes_on(&subject)?;
         }
         ends.push(remote(&subject).await);
     }
@@ -329,18 +357,4 @@ pub(super) async fn clock<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String
         &ends[1],
         "after a run with clock steps came twice",
     )
-}
-
-/// Absurd records are taken or rejected, the same ones each time.
-pub(super) async fn hostile<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
-    let subject = bench.subject();
-    let golden = golden::hostile(&bench.folder.path().join("hostile"));
-    let mut ends = Vec::new();
-    for _ in 0..2 {
-        bench
-            .walk_run(&subject, &golden, Progress::default(), Pace::default())
-            .await?;
-        ends.push(remote(&subject).await);
-    }
-    same(&ends[0], &ends[1], "after a hostile run came twice")
 }

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use lem_record::ExportError;
+use lem_record::{CheckOutcome, ExportError};
 
 use super::Subject;
 use super::checks::{Bench, remote};
 use super::walk::{Pace, Progress, Walk};
-use crate::{Fault, Response, Rule};
+use crate::{Fault, Response, Rule, Tls};
 
 /// As many places in the conversation each fault strikes.
 const PLACES: usize = 8;
 /// A hang costs its whole time-out.
 const HANGING_PLACES: usize = 3;
+/// Bytes; it holds every single thing that is small, and few of them at once.
+const SMALL_BODY: usize = 8 << 10;
 
 fn places(requests: usize, most: usize) -> impl Iterator<Item = usize> {
     let step = requests.div_ceil(most).max(1);
@@ -37,6 +39,8 @@ pub(super) async fn transient<S: Subject>(bench: &Bench<'_, S>) -> Result<(), St
         Fault::CloseAfter(20),
         Fault::TruncateBody(0),
         Fault::TruncateBody(1),
+        Fault::CutBody(0),
+        Fault::CutBody(9),
         Fault::Garbage(b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec()),
         Fault::Hang,
     ];
@@ -133,12 +137,11 @@ pub(super) async fn refused<S: Subject>(bench: &Bench<'_, S>) -> Result<(), Stri
 /// The other end refuses large bodies: what can be split is split, what cannot be is
 /// rejected by name, and all the rest arrives.
 pub(super) async fn too_large<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
-    for share in [2, 10] {
+    for limit in [bench.largest / 2, bench.largest / 10, SMALL_BODY] {
         let subject = bench.subject();
         let Some(server) = subject.server() else {
             return Ok(());
         };
-        let limit = bench.largest / share;
         let no = Response::text(413, "too large");
         server.script(Rule::new(Fault::Answer(no)).matching(move |r| r.body.len() > limit));
         let mut walk = Walk::default();
@@ -151,7 +154,7 @@ pub(super) async fn too_large<S: Subject>(bench: &Bench<'_, S>) -> Result<(), St
         let there = remote(&subject).await;
         let lost = bench.control.iter().filter(|fact| !there.contains(fact));
         let lost: Vec<&String> = lost.collect();
-        if walk.rejected == 0 && !lost.is_empty() {
+        if walk.rejected.is_empty() && !lost.is_empty() {
             return Err(format!(
                 "{when}, {} facts are lost and nothing was said of it: {:?}",
                 lost.len(),
@@ -169,30 +172,47 @@ pub(super) async fn too_large<S: Subject>(bench: &Bench<'_, S>) -> Result<(), St
     Ok(())
 }
 
-/// The port speaks no TLS: told, with the address and what to do, and never endless.
-pub(super) async fn no_tls<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
-    let subject = bench.subject();
-    let Some(server) = subject.server() else {
-        return Ok(());
-    };
-    let url = server.url().replacen("http://", "https://", 1);
-    let Some(exporter) = subject.exporter_at(&url) else {
-        return Ok(());
-    };
-    let check = exporter.check().await;
-    bench.heard(&[format!("{check:?}")]);
-    if !check.failed() {
-        return Err(format!("a port without TLS passes the check: {check:?}"));
+/// The port speaks no TLS, or has a certificate that nobody trusts: told in words, with
+/// what to do, and nothing is sent there.
+pub(super) async fn tls<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
+    for tls in [Tls::Missing, Tls::self_signed()] {
+        let subject = bench.subject();
+        let Some(server) = subject.server() else {
+            return Ok(());
+        };
+        server.tls(tls.clone());
+        let check = subject.exporter().check().await;
+        bench.heard(&[format!("{check:?}")]);
+        let remedied = check.items.iter().any(|item| {
+            matches!(&item.outcome, CheckOutcome::Failed { remedy, .. } if !remedy.is_empty())
+        });
+        if !remedied {
+            return Err(format!(
+                "with {tls:?}, the check should fail with a remedy: {check:?}"
+            ));
+        }
+        let mut walk = Walk::default();
+        let done = walk
+            .go(&|| subject.exporter(), &bench.golden, Pace::default())
+            .await;
+        bench.heard(&walk.said);
+        if done.is_ok() || server.request_count() > 0 {
+            return Err(format!("with {tls:?}, it sends all the same"));
+        }
+        let told = match walk.errors.last() {
+            Some(ExportError::Retry { reason, .. }) => reason,
+            Some(ExportError::GiveUp { reason, remedy }) if !remedy.is_empty() => reason,
+            other => return Err(format!("with {tls:?}, it ends with {other:?}")),
+        };
+        let word = match tls {
+            Tls::Missing => "TLS",
+            Tls::SelfSigned(_) => "certificate",
+        };
+        if !told.contains(word) {
+            return Err(format!("with {tls:?}, it should speak of {word}: {told}"));
+        }
     }
-    let mut walk = Walk::default();
-    let make = || subject.exporter_at(&url).expect("it was made before");
-    let done = walk.go(&make, &bench.golden, Pace::default()).await;
-    bench.heard(&walk.said);
-    match done {
-        Ok(()) => Err("it delivers to a port that speaks no TLS".to_owned()),
-        Err(_) if walk.timeouts > 0 => Err("it waits for ever for TLS".to_owned()),
-        Err(_) => Ok(()),
-    }
+    Ok(())
 }
 
 /// Wrong credentials are not tried again and again; once mended, all arrives.

@@ -57,7 +57,7 @@ pub(super) async fn child<S: Subject>(make: &impl Fn() -> S) {
         .await;
     setrlimit(Resource::Fsize, before).expect("the limit as it was");
     assert!(
-        done.is_err() || walk.rejected > 0,
+        done.is_err() || !walk.rejected.is_empty(),
         "a full disk is not told"
     );
     let retried = matches!(
@@ -69,9 +69,9 @@ pub(super) async fn child<S: Subject>(make: &impl Fn() -> S) {
         "a disk may have room later, so that it is to be tried again: {:?}",
         walk.errors
     );
-    let progress = match walk.rejected {
-        0 => walk.progress,
-        _ => Progress::default(),
+    let progress = match walk.rejected.is_empty() {
+        true => walk.progress,
+        false => Progress::default(),
     };
     let mended = bench.walk(&subject, progress, Pace::default()).await;
     mended.expect("it delivers once there is room");

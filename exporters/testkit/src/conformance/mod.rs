@@ -15,9 +15,11 @@
 //! # }
 //! ```
 
+mod absurd;
 mod checks;
 mod faults;
 mod full_disk;
+mod rules;
 mod walk;
 
 use std::fmt;
@@ -38,14 +40,9 @@ pub trait Subject: Send + Sync {
     /// out what differs between two good deliveries, such as the time of arrival.
     async fn remote(&self) -> Vec<String>;
 
-    /// The other end, where it is scripted: without it, no faults are tried.
+    /// The other end, where it is scripted: without it, no faults are tried. The exporter
+    /// must be made for its [`url`](FakeServer::url), which speaks of TLS where that is tried.
     fn server(&self) -> Option<&FakeServer> {
-        None
-    }
-
-    /// The same sink for the same other end under another address, where it has one:
-    /// without it, no missing TLS is tried.
-    fn exporter_at(&self, _url: &str) -> Option<Box<dyn Exporter>> {
         None
     }
 
@@ -57,6 +54,11 @@ pub trait Subject: Send + Sync {
 
     /// What must appear nowhere: the password and the token that were configured.
     fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What else a person might get to see: `Debug` of its configuration and of itself.
+    fn shown(&self) -> Vec<String> {
         Vec::new()
     }
 }
@@ -109,13 +111,16 @@ pub const CHECKS: &[&str] = &[
     "killed",
     "hostile",
     "clock",
+    "not-finite",
+    "limits",
     "full-disk",
     "transient",
     "retry-after",
     "refused",
     "permanent",
     "too-large",
-    "no-tls",
+    "oversized",
+    "tls",
     "secrets",
 ];
 
@@ -146,8 +151,10 @@ pub async fn examine_for<S: Subject>(
             "state" => checks::state(&bench).await,
             "check" => checks::check(&bench).await,
             "killed" => checks::killed(&bench).await,
-            "hostile" => checks::hostile(&bench).await,
             "clock" => checks::clock(&bench).await,
+            "not-finite" => absurd::not_finite(&bench).await,
+            "limits" => absurd::limits(&bench).await,
+            "hostile" => absurd::hostile(&bench).await,
             "full-disk" if bench.subject().writes_files() => full_disk::parent(),
             "full-disk" => Ok(()),
             "secrets" => bench.no_secrets(),
@@ -158,7 +165,8 @@ pub async fn examine_for<S: Subject>(
             "refused" => faults::refused(&bench).await,
             "permanent" => faults::permanent(&bench).await,
             "too-large" => faults::too_large(&bench).await,
-            "no-tls" => faults::no_tls(&bench).await,
+            "oversized" => absurd::oversized(&bench).await,
+            "tls" => faults::tls(&bench).await,
             other => panic!("there is no check {other}"),
         };
         failures.extend(result.err().map(|what| Failure { check, what }));

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lem_record::{Envelope, ExportError, Exporter, Receipt, RunStatus};
+use lem_record::{Envelope, ExportError, Exporter, Receipt, Rejected, RunStatus};
 use serde_json::Value;
 
 use crate::golden::Golden;
@@ -47,7 +47,9 @@ pub(super) struct Walk {
     pub progress: Progress,
     pub errors: Vec<ExportError>,
     pub timeouts: usize,
-    pub rejected: usize,
+    pub rejected: Vec<Rejected>,
+    /// Bytes of the largest state.
+    pub largest_state: usize,
     /// Anything a person or a file might get to see.
     pub said: Vec<String>,
 }
@@ -90,7 +92,7 @@ impl Walk {
                 }
             };
             self.said.push(format!("{written:?}"));
-            self.rejected += written.rejected.len();
+            self.rejected.extend(written.rejected);
             let done = batch
                 .iter()
                 .filter(|envelope| envelope.n <= written.through)
@@ -158,9 +160,11 @@ impl Walk {
     }
 
     fn keep(&mut self, state: Value) {
-        self.said.push(state.to_string());
+        let state = state.to_string();
+        self.largest_state = self.largest_state.max(state.len());
         // as a cursor file would give it back
-        self.progress.state = serde_json::from_str(&state.to_string()).expect("JSON reads back");
+        self.progress.state = serde_json::from_str(&state).expect("JSON reads back");
+        self.said.push(state);
     }
 
     /// One call: its answer, nothing where it may be made again, or why not.

@@ -2,6 +2,7 @@
 //! and a CPU, every record kind, every metric of the catalogue. And a hostile one.
 
 mod hostile;
+mod limits;
 mod metrics;
 mod record;
 
@@ -15,6 +16,7 @@ use lem_record::{
 use sha2::{Digest, Sha256};
 
 pub use hostile::hostile;
+pub use limits::{NOT_FINITE, ONE_BODY, OVERSIZED, limits, not_finite, oversized};
 pub use record::{CYCLES, started};
 
 /// When the run started, on both clocks: 2025-06-15T15:06:40Z.

@@ -15,6 +15,7 @@
 
 mod http;
 mod serve;
+mod tls;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use http::{Request, Response};
+pub use tls::Tls;
 
 type Handler = dyn Fn(&Request) -> Response + Send + Sync;
 type Matcher = dyn Fn(&Request) -> bool + Send + Sync;
@@ -45,6 +47,8 @@ pub enum Fault {
     CloseAfter(usize),
     /// Announce the whole body, send that many bytes of it, close.
     TruncateBody(usize),
+    /// Only that many bytes of the body, announced as the whole: JSON that breaks off.
+    CutBody(usize),
     /// The body in pieces of `piece` bytes with a pause before each.
     SlowBody { piece: usize, pause: Duration },
     /// These bytes where an HTTP answer belongs, then close.
@@ -124,6 +128,7 @@ struct Shared {
     handler: Box<Handler>,
     rules: Mutex<Vec<Rule>>,
     requests: Mutex<Vec<Request>>,
+    tls: Mutex<Option<Tls>>,
 }
 
 impl Shared {
@@ -146,7 +151,10 @@ impl Shared {
             Some((fault, applied)) => {
                 let needs_answer = matches!(
                     fault,
-                    Fault::CloseAfter(_) | Fault::TruncateBody(_) | Fault::SlowBody { .. }
+                    Fault::CloseAfter(_)
+                        | Fault::TruncateBody(_)
+                        | Fault::CutBody(_)
+                        | Fault::SlowBody { .. }
                 );
                 let answer = (applied || needs_answer).then(|| (self.handler)(request));
                 (Some(fault), answer)
@@ -190,6 +198,7 @@ impl FakeServer {
             handler: Box::new(handler),
             rules: Mutex::default(),
             requests: Mutex::default(),
+            tls: Mutex::default(),
         });
         let (door, changes) = watch::channel(Door::Open);
         let (told, turned) = mpsc::channel();
@@ -206,9 +215,19 @@ impl FakeServer {
         }
     }
 
-    /// `http://127.0.0.1:PORT`, without a slash at the end.
+    /// `http://127.0.0.1:PORT`, without a slash at the end; with `https` once there was
+    /// something [said of TLS](Self::tls).
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        let scheme = match *lock(&self.shared.tls) {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}", self.addr)
+    }
+
+    /// Poses as an `https` server from now on.
+    pub fn tls(&self, tls: Tls) {
+        *lock(&self.shared.tls) = Some(tls);
     }
 
     pub fn addr(&self) -> SocketAddr {

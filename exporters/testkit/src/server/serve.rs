@@ -2,12 +2,14 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Door, Fault, Request, Response, Shared};
+use super::{Door, Fault, Request, Response, Shared, Tls, lock};
 
 const MAX_HEAD: usize = 256 << 10;
 const MAX_BODY: u64 = 1 << 30;
@@ -51,7 +53,7 @@ pub(super) fn run(
                 } => {
                     let shared = Arc::clone(shared);
                     connections.spawn(async move {
-                        let _ = connection(stream, &shared).await; // the other end may go at any time
+                        let _ = greet(stream, &shared).await; // the other end may go at any time
                     });
                 }
             }
@@ -59,8 +61,19 @@ pub(super) fn run(
     });
 }
 
-async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn greet(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let acceptor = lock(&shared.tls).as_ref().and_then(Tls::acceptor);
+    match acceptor {
+        Some(acceptor) => connection(acceptor.accept(stream).await?, shared).await,
+        None => connection(stream, shared).await,
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shared: &Shared,
+) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read_request(&mut stream).await? {
         let last = request
@@ -91,6 +104,11 @@ async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
                     .await?;
                 return out.shutdown().await;
             }
+            Some(Fault::CutBody(n)) => {
+                let mut cut = answer;
+                cut.body.truncate(n);
+                send(out, &cut, headless).await?;
+            }
             Some(Fault::SlowBody { piece, pause }) => {
                 out.write_all(&answer.head()).await?;
                 for piece in answer.body.chunks(piece.max(1)) {
@@ -110,7 +128,11 @@ async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-async fn send(out: &mut TcpStream, answer: &Response, headless: bool) -> io::Result<()> {
+async fn send(
+    out: &mut (impl AsyncWrite + Unpin),
+    answer: &Response,
+    headless: bool,
+) -> io::Result<()> {
     out.write_all(&answer.head()).await?;
     if !headless {
         out.write_all(&answer.body).await?;
@@ -119,7 +141,9 @@ async fn send(out: &mut TcpStream, answer: &Response, headless: bool) -> io::Res
 }
 
 /// The next request, or none where the client is done.
-async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+async fn read_request(
+    stream: &mut BufReader<impl AsyncRead + AsyncWrite + Unpin>,
+) -> io::Result<Option<Request>> {
     let Some(first) = line(stream).await? else {
         return Ok(None);
     };
