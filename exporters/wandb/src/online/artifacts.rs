@@ -138,6 +138,9 @@ pub(super) async fn put(
             .file(&file.path, file.bytes, "application/octet-stream")
             .send()
             .await?;
+        if reply.status == 413 {
+            return Ok(Err(files::too_large(&artifact.path)));
+        }
         if !reply.is_success() {
             return Err(graphql::upload_refused(client, &reply));
         }
