@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use super::graphql::{
     self, COMMIT_ARTIFACT, CREATE_ARTIFACT, CREATE_ARTIFACT_FILES, CREATE_ARTIFACT_MANIFEST,
 };
-use super::{Remote, files, local};
+use super::{Remote, files};
 use crate::encode::ArtifactSpec;
+use crate::local;
 
 #[derive(Deserialize)]
 struct CreatedArtifact {

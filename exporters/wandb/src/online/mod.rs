@@ -7,7 +7,6 @@ mod exporter;
 mod files;
 mod graphql;
 mod heartbeat;
-mod local;
 mod remote;
 mod run;
 mod stream;
