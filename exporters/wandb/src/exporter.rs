@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use lem_record::{Check, Envelope, ExportError, Exporter, Receipt, RunContext, RunStatus, Written};
 use serde_json::Value;
 
+use crate::offline::OfflineExporter;
 use crate::online::OnlineExporter;
 use crate::{ConfigError, Mode, WandbConfig};
 
@@ -22,13 +23,7 @@ impl WandbExporter {
         let shared = Arc::clone(&config);
         let way: Box<dyn Exporter + Sync> = match config.mode() {
             Mode::Online => Box::new(OnlineExporter::new(shared)?),
-            Mode::Offline => {
-                return Err(vec![ConfigError::new(
-                    "mode",
-                    "this version of lem writes no offline runs",
-                    "Set WANDB_API_KEY, and WANDB_MODE=online",
-                )]);
-            }
+            Mode::Offline => Box::new(OfflineExporter::new(shared)),
             Mode::Disabled => {
                 return Err(vec![ConfigError::new(
                     "mode",

@@ -2,11 +2,13 @@
 //! folder that the official `wandb sync` uploads.
 //!
 //! [`config`] says where to; [`encode`] turns records into what W&B keeps, purely, for
-//! both ways; `online` sends it; [`WandbExporter`] is the sink made of them.
+//! both ways; `online` sends it, `offline` writes it down; [`WandbExporter`] is the sink made of them.
 
 mod config;
 pub mod encode;
 mod exporter;
+mod local;
+mod offline;
 mod online;
 
 pub use config::{ConfigError, Mode, Resume, VARIABLES, Variable, WandbConfig};

@@ -12,15 +12,23 @@ use lem_wandb::{WandbConfig, WandbExporter};
 
 struct Online(Fake);
 
+fn at(url: &str) -> Box<dyn Exporter> {
+    let config = WandbConfig {
+        base_url: Some(url.to_owned()),
+        api_key: Some(Secret::new(KEY)),
+        ..WandbConfig::default()
+    };
+    Box::new(WandbExporter::new(config).unwrap())
+}
+
 #[async_trait]
 impl Subject for Online {
     fn exporter(&self) -> Box<dyn Exporter> {
-        let config = WandbConfig {
-            base_url: Some(self.0.server.url()),
-            api_key: Some(Secret::new(KEY)),
-            ..WandbConfig::default()
-        };
-        Box::new(WandbExporter::new(config).unwrap())
+        at(&self.0.server.url())
+    }
+
+    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
+        Some(at(url))
     }
 
     async fn remote(&self) -> Vec<String> {

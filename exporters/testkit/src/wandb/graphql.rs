@@ -29,6 +29,11 @@ const ROOTS: &[Root] = &[
         resolve: |_, _, _| Ok(server_info::server()),
     },
     Root {
+        name: "entity",
+        input: NONE,
+        resolve: |_, field, _| Ok(server_info::entity(field.text("name").unwrap_or_default())),
+    },
+    Root {
         name: "__type",
         input: NONE,
         resolve: |_, field, _| Ok(server_info::kind(field.text("name").unwrap_or_default())),

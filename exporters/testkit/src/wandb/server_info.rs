@@ -28,6 +28,11 @@ pub(super) fn server() -> Value {
     })
 }
 
+pub(super) fn entity(name: &str) -> Value {
+    let organization = json!({"coreWeaveOrganizationId": null});
+    json!({"id": format!("entity-{name}"), "name": name, "organization": organization})
+}
+
 /// For clients that ask which fields the server has.
 pub(super) fn kind(name: &str) -> Value {
     let fields: Vec<Value> = match name {

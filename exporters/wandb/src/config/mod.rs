@@ -175,9 +175,11 @@ impl WandbConfig {
         self.project.as_deref().unwrap_or("lem")
     }
 
-    /// The folder that holds the offline runs.
+    /// The folder that holds the offline runs. Absolute: another current folder is
+    /// another destination.
     pub fn offline_root(&self) -> PathBuf {
-        self.dir.as_deref().unwrap_or(Path::new(".")).join("wandb")
+        let root = self.dir.as_deref().unwrap_or(Path::new(".")).join("wandb");
+        std::path::absolute(&root).unwrap_or(root)
     }
 
     /// For people, and for the cursor: without secrets.

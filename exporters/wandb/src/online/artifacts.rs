@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use super::graphql::{
     self, COMMIT_ARTIFACT, CREATE_ARTIFACT, CREATE_ARTIFACT_FILES, CREATE_ARTIFACT_MANIFEST,
 };
-use super::{Remote, files, local};
+use super::{Remote, files};
 use crate::encode::ArtifactSpec;
+use crate::local;
 
 #[derive(Deserialize)]
 struct CreatedArtifact {
@@ -138,6 +139,9 @@ pub(super) async fn put(
             .file(&file.path, file.bytes, "application/octet-stream")
             .send()
             .await?;
+        if reply.status == 413 {
+            return Ok(Err(files::too_large(&artifact.path)));
+        }
         if !reply.is_success() {
             return Err(graphql::upload_refused(client, &reply));
         }

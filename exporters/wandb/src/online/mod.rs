@@ -7,7 +7,6 @@ mod exporter;
 mod files;
 mod graphql;
 mod heartbeat;
-mod local;
 mod remote;
 mod run;
 mod stream;
@@ -26,6 +25,7 @@ use run::open;
 
 use crate::WandbConfig;
 use crate::encode::{self, Item, RunSettings, Scope, State};
+use files::File;
 use run::{Send, Theirs};
 use stream::{Chunk, Stream};
 
@@ -95,7 +95,11 @@ impl Online {
         let mut uploads = Vec::new();
         if batch.first().is_some_and(|envelope| envelope.n == 0) {
             let metadata = encode::metadata(scope).to_string().into_bytes();
-            uploads.push(("wandb-metadata.json".to_owned(), metadata));
+            uploads.push(File {
+                n: 0,
+                name: "wandb-metadata.json".to_owned(),
+                bytes: metadata,
+            });
         }
         let mut chunk = Chunk::default();
         let mut artifacts = Vec::new();
@@ -104,13 +108,19 @@ impl Online {
                 Item::Row(row) => chunk.history.push(row.n, row.offset, row.json()),
                 Item::Event(event) => chunk.events.push(event.n, event.offset, event.json()),
                 Item::Line(line) => chunk.console.push(line.n, line.offset, line.stamped()),
-                Item::Table(table) => uploads.push((table.path, table.bytes)),
+                Item::Table(table) => uploads.push(File {
+                    n: table.n,
+                    name: table.path,
+                    bytes: table.bytes,
+                }),
                 Item::Artifact(n, artifact) => artifacts.push((n, artifact)),
             }
         }
         if !uploads.is_empty() {
-            stored.accepted += uploads.len() as u64;
-            chunk.uploaded = files::upload(&self.client, &self.remote, uploads).await?;
+            let (there, refused) = files::upload(&self.client, &self.remote, uploads).await?;
+            stored.accepted += there.len() as u64;
+            stored.rejected.extend(refused);
+            chunk.uploaded = there;
         }
         let wanted = artifacts
             .into_iter()

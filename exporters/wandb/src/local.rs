@@ -10,7 +10,7 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
 #[derive(Debug)]
-pub(super) struct Local {
+pub(crate) struct Local {
     pub path: PathBuf,
     pub bytes: u64,
     pub md5: [u8; 16],
@@ -18,7 +18,7 @@ pub(super) struct Local {
 
 /// The file of an artifact, if it is still the one that was recorded; else why not.
 /// Waits for the disk.
-pub(super) fn read(folder: &Path, artifact: &Artifact) -> Result<Local, String> {
+pub(crate) fn read(folder: &Path, artifact: &Artifact) -> Result<Local, String> {
     let shown: String = artifact.path.chars().take(200).collect();
     let outside = || format!("{shown:?} is not a path within the run's folder");
     let parts = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
