@@ -118,9 +118,11 @@ pub struct SinkArgs {
     /// Deliver to Weights & Biases
     #[arg(long)]
     pub wandb: bool,
-    /// Serve a Prometheus endpoint
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:9464")]
+    /// Serve a Prometheus endpoint, on 127.0.0.1:9464 unless told otherwise
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub prometheus: Option<String>,
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "120", help = LINGER_HELP)]
+    pub linger: Option<f64>,
     /// Deliver over OTLP
     #[arg(long)]
     pub otlp: bool,
@@ -128,6 +130,8 @@ pub struct SinkArgs {
     #[arg(long)]
     pub strict_export: bool,
 }
+
+const LINGER_HELP: &str = "Let the Prometheus endpoint wait so long for a scrape of the summary; without a number 120 seconds";
 
 const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";
 
@@ -148,6 +152,8 @@ pub struct ExportArgs {
     /// How long to go on trying, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     pub deadline: f64,
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "120", help = LINGER_HELP)]
+    pub linger: Option<f64>,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

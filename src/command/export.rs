@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use lem_delivery::{Log, Outcome as Delivered, Policy, Standing, deliver_once};
 
+use super::run::flags;
 use super::settings::resolve;
 use super::{Exit, Failure, Outcome, close, results, show};
 use crate::cli::{ExportArgs, Format};
-use crate::config::{Config, Ecosystem, Environment};
+use crate::config::{Config, Ecosystem, Environment, FlagValue};
 use crate::sinks;
 
 pub fn export(args: &ExportArgs) -> Outcome {
@@ -63,7 +64,12 @@ fn settings(args: &ExportArgs) -> Result<(Config, Ecosystem), Failure> {
     if args.config.is_none() {
         sets.insert(0, "model_name=none".to_owned());
     }
-    let resolved = resolve(args.config.as_deref(), &sets, Vec::new())?;
+    let waits = args.linger.map(|seconds| {
+        let on = FlagValue::new("integrations.prometheus.enabled", true, "--linger");
+        [on, flags::linger(seconds)]
+    });
+    let flags = waits.into_iter().flatten().collect();
+    let resolved = resolve(args.config.as_deref(), &sets, flags)?;
     let ecosystem = Ecosystem::new(&Environment::of_process());
     Ok((resolved.config, ecosystem))
 }

@@ -251,6 +251,21 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
     read(
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        OpenTelemetry,
+        "Interface of the scrape endpoint; `integrations.prometheus.address` beats it.",
+    ),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+        OpenTelemetry,
+        "Port of the scrape endpoint; `integrations.prometheus.address` beats it.",
+    ),
+    read(
+        "LEM_PROMETHEUS_PASSWORD",
+        Prometheus,
+        "Password that the scrape endpoint asks for, with `integrations.prometheus.username`.",
+    ),
+    read(
         "LEM_PUSHGATEWAY_USERNAME",
         Prometheus,
         "User for basic authentication at a Pushgateway; `integrations.pushgateway.username` beats it.",

@@ -64,6 +64,7 @@ const RULES: &[Rule] = &[
     traffic,
     gpus,
     files_sink,
+    prometheus_endpoint,
     prometheus_sinks,
 ];
 
@@ -495,6 +496,43 @@ fn files_sink(facts: &Facts) -> Vec<Clash> {
         "`integrations.files` needs `integrations.files.path`: where the copies go",
         "Add the path of a folder.",
     )]
+}
+
+/// Beyond this machine anybody might read, or listen.
+fn prometheus_endpoint(facts: &Facts) -> Vec<Clash> {
+    let on = &facts.config.integrations.prometheus;
+    let linger = "integrations.prometheus.linger_s";
+    if !on.enabled {
+        let idle = facts.given(linger).then(|| {
+            warning(
+                "no-effect",
+                &[linger, "integrations.prometheus.enabled"],
+                format!("`{linger}` has no effect: there is no scrape endpoint that could wait"),
+                "Give --prometheus, or set `integrations.prometheus.enabled`.",
+            )
+        });
+        return idle.into_iter().collect();
+    }
+    let address = on.address.as_deref().unwrap_or_default();
+    let beyond = address
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| !address.ip().is_loopback());
+    let key = "integrations.prometheus.address";
+    match (beyond, &on.username, &on.tls.cert) {
+        (true, None, _) => vec![warning(
+            "exposed",
+            &[key, "integrations.prometheus.username"],
+            format!("whoever reaches {address} can read the run's numbers"),
+            "Set `integrations.prometheus.username` and LEM_PROMETHEUS_PASSWORD, or listen on 127.0.0.1.",
+        )],
+        (true, Some(_), None) => vec![warning(
+            "exposed",
+            &[key, "integrations.prometheus.tls.cert"],
+            format!("the password goes to {address} in clear text"),
+            "Set `integrations.prometheus.tls.cert` and `.key`, or listen on 127.0.0.1.",
+        )],
+        _ => Vec::new(),
+    }
 }
 
 /// Where the sinks of Prometheus go has no default.

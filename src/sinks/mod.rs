@@ -7,6 +7,8 @@ mod mlflow;
 #[cfg(feature = "prometheus")]
 mod openmetrics;
 #[cfg(feature = "prometheus")]
+mod prometheus;
+#[cfg(feature = "prometheus")]
 mod prometheus_family;
 #[cfg(feature = "prometheus")]
 mod pushgateway;
@@ -28,6 +30,8 @@ const SINKS: &[Sink] = &[
     #[cfg(feature = "mlflow")]
     mlflow::SINK,
     #[cfg(feature = "prometheus")]
+    prometheus::SINK,
+    #[cfg(feature = "prometheus")]
     pushgateway::SINK,
     #[cfg(feature = "prometheus")]
     remote_write::SINK,
@@ -43,6 +47,7 @@ pub const ABSENT: &[&str] = &[
     #[cfg(not(feature = "mlflow"))]
     "mlflow",
     "wandb",
+    #[cfg(not(feature = "prometheus"))]
     "prometheus",
     #[cfg(not(feature = "prometheus"))]
     "pushgateway",

@@ -13,6 +13,8 @@ mod interrupt;
 mod killed;
 mod mlflow;
 mod numbers;
+mod prometheus_push;
+mod prometheus_scrape;
 mod secrets;
 mod sinks;
 mod support;

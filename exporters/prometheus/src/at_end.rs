@@ -27,6 +27,8 @@ pub trait Ending: Send + Sync {
 pub struct Told {
     pub points: u64,
     pub receipt: Receipt,
+    /// What the other end does not take, and why.
+    pub left_out: Vec<String>,
 }
 
 /// A sink that says everything at once, when the run has ended.
@@ -80,12 +82,14 @@ impl<E: Ending> Exporter for AtEnd<E> {
             let reasons = self.ending.refuses(run, envelope).into_iter();
             reasons.map(move |reason| Rejected { n, reason })
         });
-        let rejected = refused.collect();
-        let ended = |envelope: &Arc<Envelope>| matches!(envelope.record, Record::RunFinished(_));
+        let mut rejected: Vec<Rejected> = refused.collect();
+        let ended = |envelope: &&Arc<Envelope>| matches!(envelope.record, Record::RunFinished(_));
         let mut accepted = 0;
-        if batch.iter().any(ended) {
+        if let Some(end) = batch.iter().find(ended) {
             let told = self.ending.tell(run).await?;
             accepted = told.points;
+            let left_out = told.left_out.iter().cloned();
+            rejected.extend(left_out.map(|reason| Rejected { n: end.n, reason }));
             self.told = Some(told);
         }
         Ok(Written {

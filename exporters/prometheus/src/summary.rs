@@ -44,6 +44,16 @@ impl Summary {
     pub fn text(&self) -> String {
         encode::text(&self.series, Format::Text, Times::Left)
     }
+
+    /// The same in parts: the name of each family, and its text.
+    pub fn families(&self) -> Vec<(String, String)> {
+        let families = self.series.chunk_by(|a, b| a.family.name == b.family.name);
+        let told = families.filter_map(|family| {
+            let name = family.first()?.family.name.clone();
+            Some((name, encode::text(family, Format::Text, Times::Left)))
+        });
+        told.collect()
+    }
 }
 
 /// What of a record a summary cannot say, and why.

@@ -47,6 +47,14 @@ impl Subject for RemoteWrite {
         Box::new(RemoteWriteExporter::new(config).unwrap())
     }
 
+    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
+        let config = RemoteWriteConfig {
+            url: Some(format!("{url}/api/v1/write")),
+            ..RemoteWriteConfig::default()
+        };
+        Some(Box::new(RemoteWriteExporter::new(config).unwrap()))
+    }
+
     async fn remote(&self) -> Vec<String> {
         self.receiver.facts()
     }
@@ -106,7 +114,24 @@ async fn remote_write_by_version_2_to_one_that_only_seems_to_take_it() {
 /// A Pushgateway: groups by their path, each replaced whole.
 struct Pushgateway {
     server: FakeServer,
-    groups: Arc<Mutex<BTreeMap<String, String>>>,
+    groups: Arc<Mutex<BTreeMap<String, Group>>>,
+}
+
+/// The lines of each family.
+type Group = BTreeMap<String, String>;
+
+fn families(text: &str) -> Group {
+    let mut group = Group::new();
+    let mut name = String::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            name = rest.split(' ').next().unwrap().to_owned();
+        }
+        let lines = group.entry(name.clone()).or_default();
+        lines.push_str(line);
+        lines.push('\n');
+    }
+    group
 }
 
 impl Pushgateway {
@@ -120,10 +145,17 @@ impl Pushgateway {
                     200,
                     &serde_json::json!({"status": "success", "data": {"build_information": {"version": "1.5.1"}}}),
                 ),
-                ("PUT", path) if path.starts_with("/metrics/job/lem/instance") => {
+                (method @ ("PUT" | "POST"), path)
+                    if path.starts_with("/metrics/job/lem/instance") =>
+                {
                     let text = request.text();
                     assert!(text.ends_with('\n') && !text.contains("# EOF"), "{text}");
-                    groups.lock().unwrap().insert(path.to_owned(), text);
+                    let mut groups = groups.lock().unwrap();
+                    let group = groups.entry(path.to_owned()).or_default();
+                    if method == "PUT" {
+                        group.clear();
+                    }
+                    group.extend(families(&text));
                     Response::new(200)
                 }
                 _ => Response::text(404, "not found"),
@@ -146,10 +178,20 @@ impl Subject for Pushgateway {
 
     async fn remote(&self) -> Vec<String> {
         let groups = self.groups.lock().unwrap();
-        let lines = groups
+        let texts = groups
             .iter()
-            .flat_map(|(group, text)| text.lines().map(move |line| format!("{group} {line}")));
+            .flat_map(|(path, group)| group.values().map(move |text| (path, text)));
+        let lines =
+            texts.flat_map(|(path, text)| text.lines().map(move |line| format!("{path} {line}")));
         lines.collect()
+    }
+
+    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
+        let config = PushgatewayConfig {
+            url: Some(url.to_owned()),
+            ..PushgatewayConfig::default()
+        };
+        Some(Box::new(PushgatewayExporter::pushgateway(config).unwrap()))
     }
 
     fn server(&self) -> Option<&FakeServer> {
@@ -192,6 +234,10 @@ impl Subject for Folder {
             facts.extend(text.lines().map(|line| format!("{name}: {line}")));
         }
         facts
+    }
+
+    fn writes_files(&self) -> bool {
+        true
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lem_record::{CheckOutcome, Exporter};
 
-use crate::cli::RunArgs;
+use crate::cli::{RunArgs, SinkArgs};
 use crate::command::{Exit, Failure, Outcome, show};
 use crate::config::{FlagValue, Resolved};
 use crate::{meter, sinks};
@@ -82,7 +82,34 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
             ));
         }
     }
+    flags.extend(prometheus(&args.sinks));
     flags
+}
+
+fn prometheus(on: &SinkArgs) -> Vec<FlagValue> {
+    let mut flags = Vec::new();
+    if let Some(address) = on
+        .prometheus
+        .as_deref()
+        .filter(|address| !address.is_empty())
+    {
+        flags.push(FlagValue::new(
+            "integrations.prometheus.address",
+            address,
+            format!("--prometheus={address}"),
+        ));
+    }
+    flags.extend(on.linger.map(linger));
+    flags
+}
+
+/// `--linger`, also of `lem export`.
+pub fn linger(seconds: f64) -> FlagValue {
+    FlagValue::new(
+        "integrations.prometheus.linger_s",
+        seconds,
+        format!("--linger={seconds}"),
+    )
 }
 
 /// Says what would be done; asks each sink what can be known without leaving anything there.

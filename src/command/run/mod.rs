@@ -2,7 +2,7 @@
 //!
 //! Validate first and purely, touch the world second, measure third.
 
-mod flags;
+pub(super) mod flags;
 mod interrupt;
 mod prepare;
 mod progress;

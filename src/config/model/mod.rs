@@ -23,7 +23,8 @@ pub use decoding::{Batching, BatchingStrategy, Decoder, DecoderPreset};
 pub use engine::{Backend, LoadFormat, Precision};
 pub use integrations::{
     FilesSection, Integrations, Io, LaterSink, MlflowSection, OpenMetricsSection,
-    PushgatewaySection, RemoteWriteProtocol, RemoteWriteSection, TextfileSection, WandbSection,
+    PrometheusSection, PrometheusTls, PushgatewaySection, RemoteWriteProtocol, RemoteWriteSection,
+    TextfileSection, WandbSection,
 };
 pub use measurement::{Baseline, Measurement, Warmup};
 pub use prompts::{Distribution, Length, Prompts, PromptsKind};

@@ -94,6 +94,7 @@ impl Ending for OpenMetricsFile {
                         "load": format!("promtool tsdb create-blocks-from openmetrics {} DATA_FOLDER", path.display()),
                     }),
                 },
+                left_out: Vec::new(),
             })
         })
         .await

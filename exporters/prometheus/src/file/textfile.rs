@@ -77,6 +77,7 @@ impl Ending for Textfile {
                     look_at: Some(path.display().to_string()),
                     details: json!({ "points": summary.points() }),
                 },
+                left_out: Vec::new(),
             })
         })
         .await

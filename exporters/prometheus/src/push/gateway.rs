@@ -1,6 +1,9 @@
+use std::collections::VecDeque;
+
 use async_trait::async_trait;
 use lem_http::Client;
 use lem_record::{Check, CheckOutcome, Envelope, ExportError, Receipt, RunContext};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -90,32 +93,60 @@ impl Ending for Gateway {
 
     async fn tell(&self, run: &RunContext) -> Result<Told, ExportError> {
         let context = run.clone();
-        let (points, body) = blocking(move || {
+        let (points, families) = blocking(move || {
             let summary = Summary::read(&context)?;
-            Ok((summary.points(), summary.text()))
+            Ok((summary.points(), summary.families()))
         })
         .await?;
         let path = group(crate::encode::JOB, &run.run_id);
-        // PUT replaces the whole group: what an earlier push left there goes
-        let request = self
-            .client
-            .put(&path)
-            .body(body, "text/plain; version=0.0.4");
-        let reply = request.send().await?;
-        if !reply.is_success() {
-            return Err(self.error(&reply));
-        }
+        let left_out = self.push(&path, &families).await?;
         Ok(Told {
             points,
             receipt: Receipt {
                 look_at: Some(self.client.base().to_owned()),
                 details: json!({ "group": path, "points": points }),
             },
+            left_out,
         })
     }
 }
 
 impl Gateway {
+    /// Replaces the group. What a limit on the size of requests keeps from being pushed
+    /// at once is pushed in parts; what is too large by itself is given back.
+    async fn push(
+        &self,
+        path: &str,
+        families: &[(String, String)],
+    ) -> Result<Vec<String>, ExportError> {
+        let mut parts = VecDeque::from([families]);
+        // PUT replaces the whole group: what an earlier push left there goes. POST
+        // replaces the families that it has, and leaves the others.
+        let mut method = Method::PUT;
+        let mut left_out = Vec::new();
+        while let Some(part) = parts.pop_front() {
+            let body: String = part.iter().map(|(_, text)| text.as_str()).collect();
+            let request = self.client.request(method.clone(), path);
+            let reply = request
+                .body(body, "text/plain; version=0.0.4")
+                .send()
+                .await?;
+            match (reply.status, part) {
+                (200..=299, _) => method = Method::POST,
+                (413, [(name, _)]) => left_out.push(format!(
+                    "{name} is larger than the gateway takes; raise the limit on the size of requests of the proxy before it"
+                )),
+                (413, part) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.push_front(second);
+                    parts.push_front(first);
+                }
+                _ => return Err(self.error(&reply)),
+            }
+        }
+        Ok(left_out)
+    }
+
     fn error(&self, reply: &lem_http::Reply) -> ExportError {
         let error = self.client.error(reply);
         match (reply.status, error) {

@@ -4,6 +4,7 @@ mod files;
 mod later;
 mod mlflow;
 mod openmetrics;
+mod prometheus;
 mod pushgateway;
 mod remote_write;
 mod textfile;
@@ -16,6 +17,7 @@ pub use files::FilesSection;
 pub use later::LaterSink;
 pub use mlflow::MlflowSection;
 pub use openmetrics::OpenMetricsSection;
+pub use prometheus::{PrometheusSection, PrometheusTls};
 pub use pushgateway::PushgatewaySection;
 pub use remote_write::{RemoteWriteProtocol, RemoteWriteSection};
 pub use textfile::TextfileSection;
@@ -48,7 +50,7 @@ pub struct Integrations {
     pub mlflow: MlflowSection,
     pub wandb: WandbSection,
     pub files: FilesSection,
-    pub prometheus: LaterSink,
+    pub prometheus: PrometheusSection,
     pub pushgateway: PushgatewaySection,
     pub remote_write: RemoteWriteSection,
     pub openmetrics: OpenMetricsSection,
