@@ -280,6 +280,45 @@ fn a_sink_that_blocks_in_a_quiet_window_is_counted() {
     drop(delivery);
 }
 
+/// A spool that waited for a sink would wait here for an hour.
+#[test]
+fn a_sink_that_hangs_never_delays_the_spool() {
+    let (_scratch, _, spool) = spool();
+    let hangs = |at: Call| move |call, _| if call == at { Act::Hang } else { Act::Work };
+    let hung = [
+        Probe::new("hangs-at-open", hangs(Call::Open)),
+        Probe::new("hangs-at-write", hangs(Call::Write)),
+        Probe::new("works-then-hangs", |_, _| Act::WorkThenHang),
+    ];
+    let good = Probe::good("good");
+    let hour = Duration::from_secs(3600);
+    let policy = Policy {
+        call_timeout: hour,
+        ..quick()
+    };
+    let sinks = hung.iter().chain([&good]).map(Probe::boxed).collect();
+    let delivery = Delivery::start(&spool, sinks, &policy).unwrap();
+    for sink in &hung {
+        sink.wait_for("a call that hangs", |world| !world.seen.is_empty());
+    }
+    let begun = Instant::now();
+    for n in 0..200 {
+        spool.record(warning(format!("record {n}")));
+        spool.commit().unwrap();
+        if n % 50 == 0 {
+            spool.quiet(true); // ends what hangs, which is then made again and hangs again
+            spool.quiet(false);
+        }
+    }
+    good.wait_for("all", |world| world.kept.len() == 201);
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+    assert_eq!(spool.disturbances(), 0);
+    let outcomes = delivery.finish(RunStatus::Finished, Duration::from_millis(200));
+    let states: Vec<_> = outcomes.iter().map(|outcome| outcome.state).collect();
+    use DeliveryState::{Delivered, Owing};
+    assert_eq!(states, [Owing, Owing, Owing, Delivered]);
+}
+
 #[test]
 fn a_call_without_an_answer_is_made_again() {
     let (_scratch, _, spool) = spool();

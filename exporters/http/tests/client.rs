@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lem_http::{Auth, Client, Config};
 use lem_record::{ExportError, Secret};
-use lem_testkit::{FakeServer, Fault, Response, Rule};
+use lem_testkit::{FakeServer, Fault, Response, Rule, Tls};
 
 fn echo() -> FakeServer {
     FakeServer::start(|request| Response::bytes(200, request.body.clone()))
@@ -275,4 +275,45 @@ fn a_wrong_configuration_is_refused_with_a_remedy() {
     let error =
         wrong(|c| c.tls.client_cert_path = Some(file!().rsplit('/').next().unwrap().into()));
     assert!(error.contains("client.rs"), "{error}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_trusted_where_it_is_named_and_nowhere_else() {
+    let server = echo();
+    let tls = Tls::self_signed();
+    server.tls(tls.clone());
+    let error = client(&server.url()).get("/").send().await.unwrap_err();
+    let said = given_up(&error);
+    assert!(
+        said.contains("certificate") && said.contains(&server.url()),
+        "{said}"
+    );
+    assert_eq!(server.request_count(), 0);
+
+    let folder = tempfile::tempdir().unwrap();
+    let pem = folder.path().join("ca.pem");
+    std::fs::write(&pem, tls.pem().unwrap()).unwrap();
+    let mut config = Config::new(server.url());
+    config.tls.ca_path = Some(pem);
+    let trusting = Client::new(config).unwrap();
+    let reply = trusting.post("/").body("hello", "text/plain").send().await;
+    assert_eq!(reply.unwrap().body, b"hello");
+
+    // another certificate at the same address, as a man in the middle has it
+    server.tls(Tls::self_signed());
+    server.go_down(); // also the connection that stood
+    server.come_up();
+    let error = trusting.get("/").send().await.unwrap_err();
+    assert!(given_up(&error).contains("certificate"), "{error:?}");
+
+    let mut config = Config::new(server.url());
+    config.tls.insecure = true;
+    let careless = Client::new(config).unwrap();
+    assert_eq!(careless.get("/").send().await.unwrap().status, 200);
+
+    server.tls(Tls::Missing);
+    server.go_down();
+    server.come_up();
+    let error = client(&server.url()).get("/").send().await.unwrap_err();
+    assert!(given_up(&error).contains("does not speak TLS"), "{error:?}");
 }

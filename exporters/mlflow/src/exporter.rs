@@ -141,6 +141,7 @@ impl Exporter for MlflowExporter {
                     api,
                     remote: remote.clone(),
                     artifacts,
+                    too_large: usize::MAX,
                 };
                 (remote, Place::Server(Box::new(server)))
             }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use lem_http::Reply;
 use lem_record::{Envelope, ExportError, Rejected, RunStatus};
 use serde_json::json;
 
@@ -20,6 +19,8 @@ pub(crate) struct Server {
     pub api: Api,
     pub remote: Remote,
     pub artifacts: Artifacts,
+    /// Bytes of the smallest body that it found too large.
+    pub too_large: usize,
 }
 
 pub(crate) async fn write(
@@ -42,62 +43,90 @@ pub(crate) async fn write(
     datasets(server, &plan, first, &mut stored).await?;
     // apart from the metrics: a param that is refused takes its whole request along
     for body in encode::pair_bodies(&run, "params", plan.params.iter().map(|(k, v)| (k, v))) {
-        if let Some(reply) = log(server, body, &mut stored).await? {
-            params_again(server, &plan, first, &reply, &mut stored).await?;
+        if !log(server, body, &mut stored).await?.is_empty() {
+            params_again(server, &plan, first, &mut stored).await?;
             break;
         }
     }
     for body in encode::metric_bodies(&run, &plan.series) {
-        let (n, count) = (body.n, body.count);
-        if let Some(reply) = log(server, body, &mut stored).await? {
-            let said = server.api.client.redactor().clean(&reply.excerpt());
-            let reason = format!("{count} points from this record on were refused: {said}");
+        for Refused { body, said } in log(server, body, &mut stored).await? {
+            let (n, count, key) = (body.n, body.count, body.first_key());
+            let reason = format!("{count} points from {key} on were refused: {said}");
             stored.rejected.push(Rejected { n, reason });
         }
     }
     files(server, &plan, scope, folder, sent, &mut stored).await?;
     for body in encode::pair_bodies(&run, "tags", &plan.tags) {
-        if let Some(reply) = log(server, body, &mut stored).await? {
-            let said = server.api.client.redactor().clean(&reply.excerpt());
+        for Refused { body, said } in log(server, body, &mut stored).await? {
+            let (count, key) = (body.count, body.first_key());
             stored.rejected.push(Rejected {
                 n: first,
-                reason: format!("tags were refused: {said}"),
+                reason: format!("{count} tags from {key} on were refused: {said}"),
             });
         }
     }
     Ok(stored)
 }
 
-/// Sends a `log-batch`. An answer comes back where the server refuses what is in it;
-/// what is wrong with the run or the server is an error.
+/// What the server takes neither now nor later.
+struct Refused {
+    body: Body,
+    /// By the server, without credentials.
+    said: String,
+}
+
+/// Sends a `log-batch`, in parts where the server finds it too large. What comes back is
+/// what it refuses for what is in it; what is wrong with the run or the server is an error.
 async fn log(
-    server: &Server,
+    server: &mut Server,
     body: Body,
     stored: &mut Stored,
-) -> Result<Option<Reply>, ExportError> {
-    let reply = server.api.log_batch(body.bytes).await?;
-    if reply.is_success() {
-        stored.accepted += body.count;
-        return Ok(None);
+) -> Result<Vec<Refused>, ExportError> {
+    let mut refused = Vec::new();
+    let mut waiting = vec![body];
+    while let Some(body) = waiting.pop() {
+        if body.bytes.len() >= server.too_large
+            && let Some([first, second]) = body.halves()
+        {
+            waiting.extend([second, first]);
+            continue;
+        }
+        let reply = server.api.log_batch(body.bytes.clone()).await?;
+        if reply.is_success() {
+            stored.accepted += body.count;
+            continue;
+        }
+        let too_large = reply.status == 413;
+        if too_large {
+            server.too_large = server.too_large.min(body.bytes.len());
+            if body.count > 1 {
+                waiting.push(body);
+                continue;
+            }
+        }
+        let of_content = matches!(
+            code(&reply).as_deref(),
+            Some("INVALID_PARAMETER_VALUE" | "BAD_REQUEST" | "INVALID_STATE")
+        );
+        let deleted = String::from_utf8_lossy(&reply.body).contains("Current state is deleted");
+        if !too_large && (!of_content || deleted) {
+            return Err(server.api.error(&reply));
+        }
+        let mut said = server.api.client.redactor().clean(&reply.excerpt());
+        if too_large {
+            said = format!("{} bytes are too many ({said})", body.bytes.len());
+        }
+        refused.push(Refused { body, said });
     }
-    let of_content = matches!(
-        code(&reply).as_deref(),
-        Some("INVALID_PARAMETER_VALUE" | "BAD_REQUEST" | "INVALID_STATE")
-    );
-    let deleted = String::from_utf8_lossy(&reply.body).contains("Current state is deleted");
-    match of_content && !deleted {
-        true => Ok(Some(reply)),
-        false => Err(server.api.error(&reply)),
-    }
+    Ok(refused)
 }
 
 /// A param, once there, cannot be changed, and one that differs makes the server
 /// refuse all that come with it: so those that are there are left out.
 async fn params_again(
-    server: &Server,
+    server: &mut Server,
     plan: &Plan<'_>,
     n: u64,
-    refused: &Reply,
     stored: &mut Stored,
 ) -> Result<(), ExportError> {
     let there = server.api.params(&server.remote.run_id).await?;
@@ -116,11 +145,11 @@ async fn params_again(
             }
         }
     }
-    let said = server.api.client.redactor().clean(&refused.excerpt());
-    for body in encode::pair_bodies(&server.remote.run_id, "params", missing) {
-        let count = body.count;
-        if log(server, body, stored).await?.is_some() {
-            let reason = format!("{count} params were refused: {said}");
+    let run = server.remote.run_id.clone();
+    for body in encode::pair_bodies(&run, "params", missing) {
+        for Refused { body, said } in log(server, body, stored).await? {
+            let (count, key) = (body.count, body.first_key());
+            let reason = format!("{count} params from {key} on were refused: {said}");
             stored.rejected.push(Rejected { n, reason });
         }
     }
@@ -141,7 +170,7 @@ async fn datasets(
         match reply.status {
             200..=299 => stored.accepted += 1,
             // a server before 2.4 has no such call
-            400 | 404 | 405 if code(&reply).as_deref() != Some("RESOURCE_DOES_NOT_EXIST") => {
+            400 | 404 | 405 | 413 if code(&reply).as_deref() != Some("RESOURCE_DOES_NOT_EXIST") => {
                 let said = server.api.client.redactor().clean(&reply.excerpt());
                 let reason = format!("the dataset {} was refused: {said}", dataset.name);
                 stored.rejected.push(Rejected { n, reason });
@@ -164,6 +193,7 @@ async fn files(
         api,
         remote,
         artifacts,
+        ..
     } = server;
     for (n, table) in &plan.tables {
         let taken = match encode::table_body(table) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lem_testkit::{FakeServer, Fault, Response, Rule};
+use lem_testkit::{FakeServer, Fault, Response, Rule, Tls};
 
 fn talk(server: &FakeServer, request: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(server.addr())?;
@@ -125,4 +125,32 @@ fn its_port_can_be_closed_and_opened_again() {
     );
     server.come_up();
     assert!(post(&server, "/").unwrap().contains(" 200 "));
+}
+
+#[test]
+fn a_cut_body_is_announced_as_the_whole() {
+    let (server, _) = counting();
+    server.script(Rule::new(Fault::CutBody(4)));
+    let answer = post(&server, "/").unwrap();
+    assert!(answer.contains("content-length: 4\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n0123"), "{answer}");
+}
+
+#[test]
+fn with_tls_it_speaks_no_plain_http() {
+    let (server, handled) = counting();
+    assert!(server.url().starts_with("http://"));
+    server.tls(Tls::Missing);
+    assert!(server.url().starts_with("https://"));
+    assert!(post(&server, "/").unwrap().ends_with("0123456789"));
+    let tls = Tls::self_signed();
+    assert!(
+        tls.pem()
+            .unwrap()
+            .starts_with("-----BEGIN CERTIFICATE-----")
+    );
+    server.tls(tls);
+    let answer = post(&server, "/").unwrap_or_default();
+    assert!(!answer.contains("HTTP/1.1"), "{answer}");
+    assert_eq!(handled.load(Ordering::SeqCst), 1);
 }

@@ -11,7 +11,51 @@ pub struct Body {
     pub count: u64,
     /// The first record that it tells of; 0 where that is not known.
     pub n: u64,
+    /// Where in `bytes` each point or pair begins.
+    starts: Vec<usize>,
 }
+
+impl Body {
+    /// Two bodies of half as much each, for a server that finds this one too large; none
+    /// where it holds one thing only.
+    pub fn halves(&self) -> Option<[Self; 2]> {
+        let (first, second) = self.starts.split_at(self.starts.len() / 2);
+        let (&head, &cut) = (first.first()?, second.first()?);
+        let part = |starts: &[usize], to: usize| {
+            let from = starts.first().copied().unwrap_or(to);
+            let mut bytes = self.bytes.get(..head)?.to_vec();
+            bytes.extend_from_slice(self.bytes.get(from..to)?);
+            bytes.extend_from_slice(END);
+            Some(Self {
+                bytes,
+                count: starts.len() as u64,
+                n: self.n,
+                starts: starts.iter().map(|start| start - from + head).collect(),
+            })
+        };
+        // without the comma between them, and without the end
+        let end = self.bytes.len() - END.len();
+        Some([part(first, cut - 1)?, part(second, end)?])
+    }
+
+    /// The key of its first point or pair.
+    pub fn first_key(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Keyed {
+            key: String,
+        }
+        let entry = self.starts.first().and_then(|&at| self.bytes.get(at..));
+        let mut entries =
+            serde_json::Deserializer::from_slice(entry.unwrap_or_default()).into_iter::<Keyed>();
+        match entries.next() {
+            Some(Ok(entry)) => entry.key,
+            _ => String::new(),
+        }
+    }
+}
+
+/// What comes after the last point or pair.
+const END: &[u8] = b"]}";
 
 /// The points as bodies, each within MLflow's limits. One body at a time is in
 /// memory, and no point allocates.
@@ -27,32 +71,33 @@ pub fn metric_bodies<'p>(run: &str, series: &'p [Series<'p>]) -> impl Iterator<I
     std::iter::from_fn(move || {
         let mut bytes = Vec::with_capacity(size);
         bytes.extend_from_slice(&head);
-        let (mut count, mut n) = (0, 0);
+        let (mut starts, mut n) = (Vec::new(), 0);
         while let (Some(series), Some(head)) = (series.get(at.0), heads.get(at.0)) {
             if at.1 >= series.len() {
                 at = (at.0 + 1, 0);
                 continue;
             }
-            if count == limits::METRICS_PER_BATCH || bytes.len() >= limits::BODY_BYTES {
+            if starts.len() == limits::METRICS_PER_BATCH || bytes.len() >= limits::BODY_BYTES {
                 break;
             }
             if let Some(point) = series.point(at.1) {
-                if count == 0 {
+                if starts.is_empty() {
                     n = series.n;
                 } else {
                     bytes.push(b',');
                 }
+                starts.push(bytes.len());
                 write_point(&mut bytes, head, point);
-                count += 1;
             }
             at.1 += 1;
         }
-        bytes.extend_from_slice(b"]}");
+        bytes.extend_from_slice(END);
         size = size.max(bytes.len() + 64);
-        (count > 0).then_some(Body {
+        (!starts.is_empty()).then_some(Body {
             bytes,
-            count: count as u64,
+            count: starts.len() as u64,
             n,
+            starts,
         })
     })
 }
@@ -88,6 +133,7 @@ pub fn pair_bodies<K: AsRef<str>, V: AsRef<str>>(
         match bodies.last_mut().filter(fits) {
             Some(body) => {
                 body.bytes.push(b',');
+                body.starts.push(body.bytes.len());
                 body.bytes.extend_from_slice(pair.as_bytes());
                 body.count += 1;
             }
@@ -97,12 +143,13 @@ pub fn pair_bodies<K: AsRef<str>, V: AsRef<str>>(
                     bytes,
                     count: 1,
                     n: 0,
+                    starts: vec![head.len()],
                 });
             }
         }
     }
     for body in &mut bodies {
-        body.bytes.extend_from_slice(b"]}");
+        body.bytes.extend_from_slice(END);
     }
     bodies
 }
@@ -145,8 +192,12 @@ mod tests {
             let mut seen = Vec::new();
             for body in metric_bodies("r", &series) {
                 prop_assert!(body.count <= 1000 && body.bytes.len() < 1_000_000);
-                let body: Value = serde_json::from_slice(&body.bytes).unwrap();
-                for metric in body["metrics"].as_array().unwrap() {
+                let whole: Value = serde_json::from_slice(&body.bytes).unwrap();
+                let parts = body.halves().map_or_else(|| vec![body.bytes], |halves| halves.map(|half| half.bytes).into());
+                let parts = parts.iter().map(|part| serde_json::from_slice::<Value>(part).unwrap());
+                let points: Vec<Value> = parts.flat_map(|part| part["metrics"].as_array().unwrap().clone()).collect();
+                prop_assert_eq!(whole["metrics"].as_array().unwrap(), &points);
+                for metric in &points {
                     seen.push((
                         metric["key"].as_str().unwrap().to_owned(),
                         metric["value"].as_f64().unwrap(),
@@ -161,6 +212,25 @@ mod tests {
                 .collect();
             prop_assert_eq!(seen, expected);
         }
+    }
+
+    #[test]
+    fn a_body_is_halved_down_to_its_single_entries() {
+        let pairs = ["a", "b\"},{", "c"].map(|key| (key, "v"));
+        let mut waiting = pair_bodies("r", "tags", pairs);
+        let mut keys = Vec::new();
+        while let Some(body) = waiting.pop() {
+            match body.halves() {
+                Some([first, second]) => waiting.extend([second, first]),
+                None => {
+                    let whole: Value = serde_json::from_slice(&body.bytes).unwrap();
+                    assert_eq!((body.count, &whole["run_id"]), (1, &"r".into()));
+                    assert_eq!(whole["tags"][0]["key"], body.first_key());
+                    keys.push(body.first_key());
+                }
+            }
+        }
+        assert_eq!(keys, ["a", "b\"},{", "c"]);
     }
 
     #[test]

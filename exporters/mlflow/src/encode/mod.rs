@@ -92,7 +92,8 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
             Record::Warning(warning) => plan.state.note.warn(warning),
             Record::CycleFinished(cycle) => plan.state.saw_cycle(cycle.cycle),
             Record::RunFinished(finished) => {
-                plan.state.end_ms = Some(envelope.at.unix_ms().max(0));
+                // a wall clock that was set back must not end a run before its last sample
+                plan.state.end_ms = Some(envelope.at.unix_ms().max(plan.state.last_ms).max(0));
                 plan.state.note.finish(finished);
             }
             Record::Clock(_) | Record::Span(_) | Record::SegmentWritten(_) | Record::Unknown(_) => {
@@ -109,7 +110,8 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
                 | Record::CycleFinished(_)
                 | Record::SegmentWritten(_)
         ) {
-            plan.state.last_ms = plan.state.last_ms.max(envelope.at.unix_ms());
+            let at = scope.unix_ms(envelope.at.mono_ns);
+            plan.state.last_ms = plan.state.last_ms.max(at);
         }
         plan.state.next = n + 1;
     }
