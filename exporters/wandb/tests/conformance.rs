@@ -1,16 +1,16 @@
 //! What every sink must do, online.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod fake;
-
 use async_trait::async_trait;
-use fake::{Fake, KEY};
 use lem_record::{Exporter, Secret};
 use lem_testkit::FakeServer;
 use lem_testkit::conformance::{self, Subject};
+use lem_testkit::wandb::FakeWandb;
 use lem_wandb::{WandbConfig, WandbExporter};
 
-struct Online(Fake);
+const KEY: &str = "hunter2-key";
+
+struct Online(FakeWandb);
 
 fn at(url: &str) -> Box<dyn Exporter> {
     let config = WandbConfig {
@@ -46,5 +46,5 @@ impl Subject for Online {
 
 #[tokio::test]
 async fn online() {
-    conformance::run(|| Online(Fake::start())).await;
+    conformance::run(|| Online(FakeWandb::start(KEY))).await;
 }

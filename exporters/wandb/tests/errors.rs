@@ -1,22 +1,22 @@
 //! What a server may answer, and what becomes of it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod fake;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fake::{Fake, KEY};
 use lem_record::{
     Board, CheckItem, CheckOutcome, Envelope, ExportError, Exporter, RunStatus, Secret, Written,
 };
 use lem_testkit::golden::{self, Golden};
+use lem_testkit::wandb::{FakeWandb, Run};
 use lem_testkit::{Fault, Request, Response, Rule};
 use lem_wandb::{Resume, WandbConfig, WandbExporter};
 use serde_json::{Value, json};
 
+const KEY: &str = "hunter2-key";
+
 struct Bench {
-    fake: Fake,
+    fake: FakeWandb,
     golden: Golden,
     _folder: tempfile::TempDir,
 }
@@ -26,7 +26,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let golden = golden::run(&folder.path().join("run"));
         Self {
-            fake: Fake::start(),
+            fake: FakeWandb::start(KEY),
             golden,
             _folder: folder,
         }
@@ -58,6 +58,19 @@ impl Bench {
         (exporter, written)
     }
 
+    fn run(&self) -> Run {
+        self.fake.run(golden::RUN_ID)
+    }
+
+    /// Larger bodies of the file stream get a 413.
+    fn take_at_most(&self, bytes: usize) {
+        let no = Rule::new(Fault::Answer(Response::text(413, "too large")));
+        let stream = move |request: &Request| {
+            request.path.ends_with("file_stream") && request.body.len() > bytes
+        };
+        self.fake.server.script(no.matching(stream));
+    }
+
     fn answer(&self, query: &'static str, answer: Response) {
         let rule = Rule::new(Fault::Answer(answer));
         self.fake.server.script(rule.matching(asks(query)));
@@ -85,21 +98,20 @@ async fn a_whole_run_arrives() {
         .await
         .unwrap();
     // what somebody changed at W&B stays
-    bench
-        .fake
-        .world()
-        .runs
-        .get_mut("golden-0001")
-        .unwrap()
-        .settings["displayName"] = json!("renamed");
+    {
+        let mut world = bench.fake.world();
+        let run = world.runs.values_mut().next().unwrap();
+        let renamed = json!("renamed");
+        run.settings.insert("displayName".into(), renamed);
+    }
     bench.deliver(bench.config()).await;
-    assert_eq!(bench.fake.run().settings["displayName"], "renamed");
+    assert_eq!(bench.run().settings["displayName"], "renamed");
     let page = format!("{}/ann/lem/runs/golden-0001", bench.fake.server.url());
     assert_eq!(receipt.look_at, Some(page));
-    let run = bench.fake.run();
+    let run = bench.run();
     assert_eq!(run.exit_code, Some(0));
-    assert_eq!(run.config()["batching"]["value"]["batch_size"], 2);
-    assert_eq!(run.config()["lem"]["value"]["status"], "finished");
+    assert_eq!(run.config["batching"]["value"]["batch_size"], 2);
+    assert_eq!(run.config["lem"]["value"]["status"], "finished");
     let history = run.list("wandb-history.jsonl");
     let power = history
         .iter()
@@ -174,7 +186,7 @@ async fn a_413_splits_and_all_arrives() {
     let whole = Bench::new();
     whole.deliver(whole.config()).await;
     let split = Bench::new();
-    split.fake.world().most_bytes = Some(20_000);
+    split.take_at_most(20_000);
     let (_, written) = split.deliver(split.config()).await;
     assert!(written.rejected.is_empty(), "{:?}", written.rejected);
     let facts = |bench: &Bench| {
@@ -192,7 +204,7 @@ async fn a_413_splits_and_all_arrives() {
 async fn a_line_that_is_always_too_large_is_told_and_the_rest_arrives() {
     let bench = Bench::new();
     // no row of a table's reference fits
-    bench.fake.world().most_bytes = Some(330);
+    bench.take_at_most(330);
     let mut exporter = bench.open(bench.config()).await.unwrap();
     let written = exporter.write(&bench.golden.envelopes).await.unwrap();
     assert!(!written.rejected.is_empty());
@@ -202,7 +214,7 @@ async fn a_line_that_is_always_too_large_is_told_and_the_rest_arrives() {
             .iter()
             .all(|r| r.reason.contains("too large"))
     );
-    let history = bench.fake.run().list("wandb-history.jsonl");
+    let history = bench.run().list("wandb-history.jsonl");
     let empty = history.iter().filter(|row| **row == json!({})).count();
     assert!(
         empty > 0 && empty < history.len() / 2,
@@ -211,13 +223,13 @@ async fn a_line_that_is_always_too_large_is_told_and_the_rest_arrives() {
     );
     let whole = Bench::new();
     whole.deliver(whole.config()).await;
-    let expected = whole.fake.run().list("wandb-history.jsonl");
+    let expected = whole.run().list("wandb-history.jsonl");
     assert_eq!(history.len(), expected.len());
     for (row, expected) in history.iter().zip(&expected) {
         assert!(*row == json!({}) || row == expected, "at its own place");
     }
     // and where it is not the size, it ends
-    bench.fake.world().most_bytes = Some(0);
+    bench.take_at_most(0);
     let error = given_up(
         exporter
             .finish(RunStatus::Finished, Duration::from_secs(9))
@@ -232,10 +244,11 @@ async fn a_line_that_is_always_too_large_is_told_and_the_rest_arrives() {
 #[tokio::test]
 async fn a_used_up_rate_limit_is_waited_for() {
     let bench = Bench::new();
-    bench.fake.world().headers = vec![
-        ("RateLimit-Remaining".into(), "0".into()),
-        ("RateLimit-Reset".into(), "9".into()),
-    ];
+    let last = Response::json(200, &json!({}))
+        .header("RateLimit-Remaining", "0")
+        .header("RateLimit-Reset", "9");
+    let rule = Rule::new(Fault::Answer(last)).path("file_stream");
+    bench.fake.server.script(rule.applied());
     let mut exporter = bench.open(bench.config()).await.unwrap();
     let half = bench.golden.envelopes.len() / 2;
     exporter
@@ -318,7 +331,7 @@ async fn what_w_and_b_says_ends_in_the_right_remedy() {
 async fn a_refused_upload_does_not_blame_the_key() {
     let bench = Bench::new();
     let rule = Rule::new(Fault::Answer(Response::text(403, "Request has expired")));
-    bench.fake.server.script(rule.path("/up/"));
+    bench.fake.server.script(rule.path("/storage/"));
     let mut exporter = bench.open(bench.config()).await.unwrap();
     let error = given_up(exporter.write(&bench.golden.envelopes).await);
     assert!(
@@ -333,10 +346,16 @@ async fn a_run_of_somebody_else_is_added_to() {
     let bench = Bench::new();
     {
         let mut world = bench.fake.world();
-        let run = world.runs.entry("theirs".to_owned()).or_default();
+        let run = world.runs.entry("ann/lem/theirs".to_owned()).or_default();
+        for (field, value) in [
+            (&mut run.entity, "ann"),
+            (&mut run.project, "lem"),
+            (&mut run.name, "theirs"),
+        ] {
+            *field = value.to_owned();
+        }
         let config = json!({"lr": {"value": 1}, "_wandb": {"value": {"t": {}}}});
-        run.settings
-            .insert("config".into(), json!(config.to_string()));
+        run.config = config.as_object().unwrap().clone();
         run.settings
             .insert("displayName".into(), json!("their name"));
         let lines = [
@@ -361,7 +380,7 @@ async fn a_run_of_somebody_else_is_added_to() {
     // again, with nothing remembered: lem finds where its lines began
     bench.deliver(config()).await;
     assert_eq!(bench.fake.facts(), once);
-    let run = bench.fake.run();
+    let run = bench.fake.run("theirs");
     let history = run.list("wandb-history.jsonl");
     assert_eq!(history[1], json!({"_step": 41, "loss": 2}));
     assert_eq!(history[2]["_step"], 42);
@@ -369,7 +388,7 @@ async fn a_run_of_somebody_else_is_added_to() {
     assert_eq!(run.summary()["loss"], 2);
     assert!(run.summary()["energy/total_joules"].is_f64());
     assert_eq!(
-        (&run.config()["lr"]["value"], &run.settings["displayName"]),
+        (&run.config["lr"]["value"], &run.settings["displayName"]),
         (&json!(1), &json!("their name"))
     );
 
@@ -430,7 +449,7 @@ async fn records_that_delivery_thins_away_shift_nothing() {
     let whole = Bench::new();
     let mut exporter = whole.open(whole.config()).await.unwrap();
     exporter.write(&gaps).await.unwrap();
-    assert_eq!(bench.fake.run().lines, whole.fake.run().lines);
+    assert_eq!(bench.run().lines, whole.run().lines);
 }
 
 #[tokio::test]

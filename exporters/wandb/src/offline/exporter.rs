@@ -292,16 +292,17 @@ impl Batch<'_> {
     fn write(&self, before: &Mark, plan: &Plan<'_>, records: &mut Records) -> io::Result<u64> {
         let scope = self.scope;
         let mut accepted = 0;
-        match before.bytes {
-            0 => {
-                records.run(&scope.started.producer, self.settings, scope.started_at);
-                let metadata = encode::metadata(scope).to_string();
-                self.folder.put(METADATA, metadata.as_bytes())?;
-                records.file(METADATA, FileKind::Wandb);
-                accepted += 1;
-            }
-            _ if !plan.defined.is_empty() => records.config(&self.settings.config),
-            _ => {}
+        if before.bytes == 0 {
+            // as it begins, whatever comes with it in the same batch
+            let settings = encode::run_settings(scope, &State::default());
+            records.run(&scope.started.producer, &settings, scope.started_at);
+            let metadata = encode::metadata(scope).to_string();
+            self.folder.put(METADATA, metadata.as_bytes())?;
+            records.file(METADATA, FileKind::Wandb);
+            accepted += 1;
+        }
+        if !plan.defined.is_empty() {
+            records.config(&self.settings.config);
         }
         for definition in &plan.defined {
             records.definition(definition);
