@@ -136,7 +136,7 @@ fn families(text: &str) -> Group {
 
 impl Pushgateway {
     fn start() -> Self {
-        let groups = Arc::new(Mutex::new(BTreeMap::new()));
+        let groups: Arc<Mutex<BTreeMap<String, Group>>> = Arc::default();
         let server = FakeServer::start({
             let groups = Arc::clone(&groups);
             move |request| match (request.method.as_str(), request.path.as_str()) {
@@ -151,7 +151,7 @@ impl Pushgateway {
                     let text = request.text();
                     assert!(text.ends_with('\n') && !text.contains("# EOF"), "{text}");
                     let mut groups = groups.lock().unwrap();
-                    let group = groups.entry(path.to_owned()).or_default();
+                    let group: &mut Group = groups.entry(path.to_owned()).or_default();
                     if method == "PUT" {
                         group.clear();
                     }

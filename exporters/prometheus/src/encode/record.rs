@@ -85,15 +85,22 @@ pub fn present(run: &RunContext, present: &Present) -> Option<Series> {
     fits.then(|| number(run, family, &attributes, present.value, present.t_ns))
 }
 
-/// `target_info`: what OTel calls the resource.
+/// `target_info`: what OTel calls the resource, the same as OTLP sends.
 pub fn target(run: &RunContext, mono_ns: u64) -> Series {
-    let environment = &run.started.environment;
-    let host = environment
-        .pointer("/host/hostname")
-        .or_else(|| environment.pointer("/hostname"));
+    let find = |pointers: [&str; 2]| {
+        let environment = &run.started.environment;
+        let mut found = pointers.iter().filter_map(|name| environment.pointer(name));
+        found.find_map(|value| value.as_str())
+    };
+    // `Linux 6.1.0`
+    let kernel = find(["/host/kernel", "/os"]).and_then(|kernel| kernel.split_whitespace().next());
+    let system = kernel.map(str::to_lowercase);
     let facts = [
         ("service.version", version(&run.started)),
-        ("host.name", host.and_then(|host| host.as_str())),
+        ("host.name", find(["/host/hostname", "/hostname"])),
+        ("host.arch", find(["/host/architecture", "/architecture"])),
+        ("os.type", system.as_deref()),
+        ("os.description", find(["/host/os", "/os"])),
     ];
     number(run, Family::target(), &known(facts), 1.0, mono_ns)
 }

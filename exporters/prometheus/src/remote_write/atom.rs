@@ -51,6 +51,38 @@ impl Atom {
         (self.n, self.part)
     }
 
+    /// For a receiver that takes small requests only: without what is said of the
+    /// series, else in two. Always the same two, so that a resend is the same. Nothing
+    /// where it is one sample.
+    pub(super) fn smaller(&self) -> Option<Vec<Self>> {
+        let with = |rows: Vec<Row>| Self { rows, ..*self };
+        if self.rows.iter().any(|row| row.family.is_some()) {
+            let bare = |row: &Row| Row {
+                family: None,
+                ..row.clone()
+            };
+            return Some(vec![with(self.rows.iter().map(bare).collect())]);
+        }
+        match self.rows.as_slice() {
+            [] => None,
+            [row] if row.points.len() < 2 => None,
+            [row] => {
+                let (first, second) = row.points.split_at(row.points.len() / 2);
+                let part = |points: &[(i64, f64)]| {
+                    with(vec![Row {
+                        points: points.to_vec(),
+                        ..row.clone()
+                    }])
+                };
+                Some(vec![part(first), part(second)])
+            }
+            rows => {
+                let (first, second) = rows.split_at(rows.len() / 2);
+                Some(vec![with(first.to_vec()), with(second.to_vec())])
+            }
+        }
+    }
+
     /// A receiver without a window refuses it where it holds it already: it takes
     /// the newest sample of a series again, but none before that.
     pub(super) fn proves_newness(&self) -> bool {

@@ -20,8 +20,7 @@ const SIZE: &str = "raise the receiver's limit on the size of a request";
 /// What has become of the batch that is under way, and what is known of the receiver.
 #[derive(Debug, Default)]
 pub(super) struct Courier {
-    /// The batch's first record, and its settled atoms.
-    batch: Option<(u64, BTreeMap<(u64, u32), Settled>)>,
+    batch: Batch,
     /// No record up to this one is sent for the first time.
     attempted: Option<u64>,
     /// The receiver took something that it would have refused, had it held it already:
@@ -29,12 +28,22 @@ pub(super) struct Courier {
     is_new: bool,
 }
 
-#[derive(Clone, Debug)]
-enum Settled {
-    Stored(usize),
-    /// By an earlier attempt, of this process or another.
-    ThereBefore(usize),
-    Rejected(String),
+#[derive(Debug, Default)]
+struct Batch {
+    /// Its first record.
+    first: u64,
+    /// Its atoms that need not be sent again.
+    settled: BTreeMap<(u64, u32), Settled>,
+}
+
+/// What came of an atom.
+#[derive(Clone, Debug, Default)]
+struct Settled {
+    /// Samples.
+    stored: usize,
+    /// Samples that an earlier attempt stored, of this process or another.
+    there_before: usize,
+    rejected: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +54,8 @@ pub(super) struct Delivered {
 }
 
 impl Courier {
-    /// Sends every atom that is not settled yet. After an error the same call goes on
-    /// where it stopped.
+    /// Sends every atom that is not settled yet. After an error, or where the call was
+    /// cancelled, the same call goes on where it stopped.
     pub async fn deliver(
         &mut self,
         sender: &mut Sender,
@@ -54,26 +63,25 @@ impl Courier {
         atoms: &[Atom],
         max_samples: usize,
     ) -> Result<Delivered, ExportError> {
-        let mut settled = match self.batch.take() {
-            Some((n, settled)) if n == first => settled,
-            _ => BTreeMap::new(),
-        };
+        if self.batch.first != first {
+            self.batch = Batch {
+                first,
+                ..Batch::default()
+            };
+        }
         let again = |atom: &Atom| self.attempted.is_some_and(|last| atom.n <= last);
         let left: Vec<(bool, &Atom)> = atoms
             .iter()
-            .filter(|atom| !settled.contains_key(&atom.key()))
+            .filter(|atom| !self.batch.settled.contains_key(&atom.key()))
             .map(|atom| (again(atom), atom))
             .collect();
-        // kept here, as this call may be cancelled at any await
-        self.batch = Some((first, std::mem::take(&mut settled)));
         let mut rest = left.as_slice();
         while !rest.is_empty() {
             let (group, more) = rest.split_at(group(rest, max_samples));
             self.settle(sender, group).await?;
             rest = more;
         }
-        let (_, settled) = self.batch.take().unwrap_or_default();
-        Ok(summed(settled))
+        Ok(summed(std::mem::take(&mut self.batch.settled)))
     }
 
     async fn settle(
@@ -82,55 +90,83 @@ impl Courier {
         mut group: &[(bool, &Atom)],
     ) -> Result<(), ExportError> {
         let mut width = group.len();
-        while let Some((first, _)) = group.split_first() {
+        while let Some(((again, alone), _)) = group.split_first() {
             width = width.clamp(1, group.len());
             let (now, later) = group.split_at(width);
+            if now.len() == 1 {
+                let settled = self.alone(sender, *again, alone).await?;
+                width = if settled.stored > 0 { 2 } else { 1 };
+                self.batch.settled.insert(alone.key(), settled);
+                group = later;
+                continue;
+            }
             let atoms: Vec<&Atom> = now.iter().map(|(_, atom)| *atom).collect();
-            let last = now.iter().map(|(_, atom)| atom.n).max();
-            self.attempted = self.attempted.max(last);
-            let verdict = sender.post(&atoms).await?;
-            let outcome = match verdict {
+            match self.post(sender, &atoms).await? {
                 Verdict::Stored => {
-                    self.is_new |= atoms.iter().any(|atom| atom.proves_newness());
-                    for atom in &atoms {
-                        self.set(atom, Settled::Stored(atom.len()));
+                    for atom in atoms {
+                        let stored = Settled {
+                            stored: atom.len(),
+                            ..Settled::default()
+                        };
+                        self.batch.settled.insert(atom.key(), stored);
                     }
                     (width, group) = (width.saturating_mul(2), later);
-                    continue;
                 }
-                Verdict::TooLarge if now.len() > 1 => {
-                    width = now.len() / 2;
-                    continue;
-                }
-                _ if now.len() > 1 => {
-                    width = 1;
-                    continue;
-                }
-                Verdict::OutOfOrder(said) => {
-                    let (again, atom) = first;
-                    match *again || !self.is_new {
-                        true => Settled::ThereBefore(atom.len()),
-                        false => rejected(atom, &said, ANOTHER),
-                    }
-                }
-                Verdict::TooOld(said) => rejected(first.1, &said, WINDOW),
-                Verdict::TooLarge => rejected(first.1, "it is too large", SIZE),
-                Verdict::Refused(said) => {
-                    rejected(first.1, &said, "the receiver refuses this for good")
-                }
-                // told as errors by the sender
-                Verdict::OtherVersion | Verdict::ByStatus => return Ok(()),
-            };
-            self.set(first.1, outcome);
-            group = later;
+                Verdict::TooLarge => width = now.len() / 2,
+                _ => width = 1,
+            }
         }
         Ok(())
     }
 
-    fn set(&mut self, atom: &Atom, to: Settled) {
-        if let Some((_, settled)) = &mut self.batch {
-            settled.insert(atom.key(), to);
+    /// Of one atom, in pieces where it is too large.
+    async fn alone(
+        &mut self,
+        sender: &mut Sender,
+        again: bool,
+        atom: &Atom,
+    ) -> Result<Settled, ExportError> {
+        let mut settled = Settled::default();
+        let mut pieces = vec![atom.clone()];
+        while let Some(piece) = pieces.pop() {
+            let refusal = match self.post(sender, &[&piece]).await? {
+                Verdict::Stored => {
+                    settled.stored += piece.len();
+                    continue;
+                }
+                Verdict::OutOfOrder(_) if again || !self.is_new => {
+                    settled.there_before += piece.len();
+                    continue;
+                }
+                Verdict::TooLarge => match piece.smaller() {
+                    Some(smaller) => {
+                        pieces.extend(smaller.into_iter().rev());
+                        continue;
+                    }
+                    None => ("it is too large".to_owned(), SIZE),
+                },
+                Verdict::OutOfOrder(said) => (said, ANOTHER),
+                Verdict::TooOld(said) => (said, WINDOW),
+                Verdict::Refused(said) => (said, "the receiver refuses this for good"),
+                // the sender tells both as errors
+                Verdict::OtherVersion | Verdict::ByStatus => continue,
+            };
+            settled
+                .rejected
+                .get_or_insert_with(|| rejected(&piece, &refusal.0, refusal.1));
         }
+        Ok(settled)
+    }
+
+    async fn post(&mut self, sender: &mut Sender, atoms: &[&Atom]) -> Result<Verdict, ExportError> {
+        // before it is sent: this call may be cancelled while it is under way
+        let last = atoms.iter().map(|atom| atom.n).max();
+        self.attempted = self.attempted.max(last);
+        let verdict = sender.post(atoms).await?;
+        if verdict == Verdict::Stored {
+            self.is_new |= atoms.iter().any(|atom| atom.proves_newness());
+        }
+        Ok(verdict)
     }
 }
 
@@ -158,26 +194,25 @@ fn group(atoms: &[(bool, &Atom)], max_samples: usize) -> usize {
     atoms.len()
 }
 
-fn rejected(atom: &Atom, said: &str, remedy: &str) -> Settled {
+fn rejected(atom: &Atom, said: &str, remedy: &str) -> String {
     let first = atom.rows.first().map_or("", Row::name);
     let more = match atom.rows.len() {
         0 | 1 => String::new(),
         rows => format!(" and {} more series", rows - 1),
     };
     let samples = atom.len();
-    Settled::Rejected(format!(
-        "{first}{more}: {samples} samples were not stored ({said}); {remedy}"
-    ))
+    format!("{first}{more}: {samples} samples were not stored ({said}); {remedy}")
 }
 
 fn summed(settled: BTreeMap<(u64, u32), Settled>) -> Delivered {
     let mut delivered = Delivered::default();
     for ((n, _), settled) in settled {
-        match settled {
-            Settled::Stored(samples) => delivered.stored += samples as u64,
-            Settled::ThereBefore(samples) => delivered.there_before += samples as u64,
-            Settled::Rejected(reason) => delivered.rejected.push(Rejected { n, reason }),
-        }
+        delivered.stored += settled.stored as u64;
+        delivered.there_before += settled.there_before as u64;
+        let reason = settled.rejected;
+        delivered
+            .rejected
+            .extend(reason.map(|reason| Rejected { n, reason }));
     }
     delivered
 }

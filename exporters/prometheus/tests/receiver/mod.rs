@@ -140,20 +140,15 @@ fn append(store: &mut Store, window: Option<i64>, rows: &Rows) -> Result<(), (u1
             .get(series)
             .and_then(|points| points.last_key_value());
         for (t, value) in points {
+            let newest = store.newest;
+            let before = |window: i64| newest.is_some_and(|newest| *t < newest - window);
             match (latest, window) {
-                (Some((last, bits)), _) if t == last => {
-                    if *bits != value.to_bits() {
-                        return Err((400, "duplicate sample for timestamp"));
-                    }
+                (Some((last, bits)), _) if t == last && *bits == value.to_bits() => {}
+                (Some((last, _)), _) if t == last => {
+                    return Err((400, "duplicate sample for timestamp"));
                 }
-                (_, Some(window)) => {
-                    if store.newest.is_some_and(|newest| *t < newest - window) {
-                        return Err((500, "too old sample"));
-                    }
-                }
-                (_, None) if store.newest.is_some_and(|newest| *t < newest - HOUR) => {
-                    return Err((400, "out of bounds"));
-                }
+                (_, Some(window)) if before(window) => return Err((500, "too old sample")),
+                (_, None) if before(HOUR) => return Err((400, "out of bounds")),
                 (Some((last, _)), None) if t < last => return Err((400, "out of order sample")),
                 _ => {}
             }
