@@ -4,6 +4,10 @@
 mod files;
 #[cfg(feature = "mlflow")]
 mod mlflow;
+#[cfg(all(feature = "mlflow", feature = "otlp"))]
+mod mlflow_traces;
+#[cfg(feature = "otlp")]
+mod otlp;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +21,10 @@ use crate::config::{Config, Ecosystem, Integrations};
 const SINKS: &[Sink] = &[
     #[cfg(feature = "mlflow")]
     mlflow::SINK,
+    #[cfg(all(feature = "mlflow", feature = "otlp"))]
+    mlflow_traces::SINK,
+    #[cfg(feature = "otlp")]
+    otlp::SINK,
     files::SINK,
 ];
 
@@ -24,12 +32,15 @@ const SINKS: &[Sink] = &[
 pub const ABSENT: &[&str] = &[
     #[cfg(not(feature = "mlflow"))]
     "mlflow",
+    #[cfg(not(all(feature = "mlflow", feature = "otlp")))]
+    "mlflow-traces",
     "wandb",
     "prometheus",
     "pushgateway",
     "remote-write",
     "openmetrics",
     "textfile",
+    #[cfg(not(feature = "otlp"))]
     "otlp",
 ];
 
@@ -124,7 +135,7 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A recorded secret is `"***"`: better none than that.
-#[cfg(feature = "mlflow")]
+#[cfg(any(feature = "mlflow", feature = "otlp"))]
 fn without_secrets(recorded: &Value) -> Value {
     let mut kept = recorded.clone();
     if let Some(map) = kept.as_object_mut() {

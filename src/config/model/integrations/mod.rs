@@ -3,6 +3,7 @@
 mod files;
 mod later;
 mod mlflow;
+mod otlp;
 mod wandb;
 
 use schemars::JsonSchema;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use files::FilesSection;
 pub use later::LaterSink;
 pub use mlflow::MlflowSection;
+pub use otlp::{OtlpCompression, OtlpProtocol, OtlpSection, OtlpTemporality};
 pub use wandb::WandbSection;
 
 /// Files and folders.
@@ -45,5 +47,5 @@ pub struct Integrations {
     pub remote_write: LaterSink,
     pub openmetrics: LaterSink,
     pub textfile: LaterSink,
-    pub otlp: LaterSink,
+    pub otlp: OtlpSection,
 }
