@@ -90,3 +90,18 @@ prepare_grafana_schema() {
   fi
   echo "$folder"
 }
+
+# rotel, an OpenTelemetry collector in one file, out of its wheel.
+prepare_rotel() {
+  local folder=$LEM_CACHE/rotel-0.0.1a15
+  if [ ! -x "$folder/rotel-agent" ]; then
+    rm -rf "$folder" && mkdir -p "$folder"
+    if ! python3 -m pip download --quiet --no-deps --dest "$folder" rotel==0.0.1a15 >&2; then
+      echo "pip could not download rotel==0.0.1a15"
+      return 1
+    fi
+    python3 -m zipfile -e "$folder"/rotel-*.whl "$folder/wheel" >&2 || { echo "the wheel of rotel could not be unpacked"; return 1; }
+    chmod +x "$folder/wheel/rotel/rotel-agent" && mv "$folder/wheel/rotel/rotel-agent" "$folder/" && rm -rf "$folder/wheel" "$folder"/*.whl
+  fi
+  echo "$folder/rotel-agent"
+}

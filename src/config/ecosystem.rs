@@ -278,29 +278,383 @@ pub(crate) const VARIABLES: &[Variable] = &[
     read(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         OpenTelemetry,
-        "Address of the collector.",
+        "integrations.otlp.endpoint",
+        "Base address of the receiver; `/v1/…` is added over HTTP.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        OpenTelemetry,
+        "Whole address for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        OpenTelemetry,
+        "Whole address for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        OpenTelemetry,
+        "Whole address for logs.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        OpenTelemetry,
+        "`http/protobuf` or `grpc`.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+        OpenTelemetry,
+        "The same for logs.",
     ),
     read(
         "OTEL_EXPORTER_OTLP_HEADERS",
         OpenTelemetry,
-        "Headers of each request.",
+        "`NAME=VALUE,…`, percent-encoded; sent with each request.",
     ),
-    read("OTEL_EXPORTER_OTLP_PROTOCOL", OpenTelemetry, "Protocol."),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
     read(
         "OTEL_EXPORTER_OTLP_COMPRESSION",
         OpenTelemetry,
-        "`gzip` or nothing.",
+        "`gzip` or `none`.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION",
+        OpenTelemetry,
+        "The same for logs.",
     ),
     read(
         "OTEL_EXPORTER_OTLP_TIMEOUT",
         OpenTelemetry,
-        "Longest wait for one answer, milliseconds.",
+        "Longest wait for one answer, milliseconds; 0: none.",
     ),
-    read("OTEL_SERVICE_NAME", OpenTelemetry, "Name of the service."),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_INSECURE",
+        OpenTelemetry,
+        "`true`: gRPC without TLS, where the endpoint does not say.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    sets(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        OpenTelemetry,
+        "integrations.otlp.certificate",
+        "Authorities to trust, PEM.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    sets(
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "integrations.otlp.client_certificate",
+        "Certificate to present, PEM.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    sets(
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        OpenTelemetry,
+        "integrations.otlp.client_key",
+        "File of its private key, PEM.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        OpenTelemetry,
+        "`cumulative`, `delta` or `lowmemory`.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        OpenTelemetry,
+        "`explicit_bucket_histogram`; there is no other.",
+    ),
+    read(
+        "OTEL_METRICS_EXPORTER",
+        OpenTelemetry,
+        "`otlp`, or `none`: no metrics.",
+    ),
+    read(
+        "OTEL_TRACES_EXPORTER",
+        OpenTelemetry,
+        "`otlp`, or `none`: no traces.",
+    ),
+    read(
+        "OTEL_LOGS_EXPORTER",
+        OpenTelemetry,
+        "`otlp`, or `none`: no logs.",
+    ),
+    read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
     read(
         "OTEL_RESOURCE_ATTRIBUTES",
         OpenTelemetry,
-        "Attributes of the resource.",
+        "`NAME=VALUE,…`: more attributes of the resource.",
+    ),
+    sets(
+        "OTEL_SERVICE_NAME",
+        OpenTelemetry,
+        "integrations.otlp.service_name",
+        "`service.name` of the resource; `lem` without it.",
+    ),
+    read(
+        "OTEL_TRACES_SAMPLER",
+        OpenTelemetry,
+        "`always_on`, `always_off` or `traceidratio`, `parentbased_` or not.",
+    ),
+    read(
+        "OTEL_TRACES_SAMPLER_ARG",
+        OpenTelemetry,
+        "For `traceidratio`: share of runs whose spans are sent, 0 to 1.",
+    ),
+    read(
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        OpenTelemetry,
+        "`always_off`: metrics do not point to spans.",
+    ),
+    read(
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        OpenTelemetry,
+        "With `live`: milliseconds between two batches.",
+    ),
+    read(
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        OpenTelemetry,
+        "With `live`: longest wait for one answer, milliseconds.",
+    ),
+    read(
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        OpenTelemetry,
+        "Characters of an attribute's value, of spans and logs.",
+    ),
+    read(
+        "OTEL_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "Attributes of a span or log record.",
+    ),
+    read(
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        OpenTelemetry,
+        "The same for spans.",
+    ),
+    read(
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "The same for spans.",
+    ),
+    read(
+        "OTEL_SPAN_EVENT_COUNT_LIMIT",
+        OpenTelemetry,
+        "Events of a span.",
+    ),
+    read(
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "Attributes of a span's event.",
+    ),
+    read(
+        "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        OpenTelemetry,
+        "Characters of an attribute's value, of logs.",
+    ),
+    read(
+        "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "Attributes of a log record.",
+    ),
+    read(
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        OpenTelemetry,
+        "Spans in one request.",
+    ),
+    read(
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        OpenTelemetry,
+        "Log records in one request.",
+    ),
+    read(
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+        OpenTelemetry,
+        "No effect: spans have no links.",
+    ),
+    read(
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "No effect: spans have no links.",
+    ),
+    read(
+        "OTEL_BSP_SCHEDULE_DELAY",
+        OpenTelemetry,
+        "No effect: records are sent between the measured cycles.",
+    ),
+    read(
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        OpenTelemetry,
+        "No effect: `OTEL_EXPORTER_OTLP_TIMEOUT` and the run's own deadline hold.",
+    ),
+    read(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        OpenTelemetry,
+        "No effect: the run's log is the queue.",
+    ),
+    read(
+        "OTEL_BLRP_SCHEDULE_DELAY",
+        OpenTelemetry,
+        "No effect: records are sent between the measured cycles.",
+    ),
+    read(
+        "OTEL_BLRP_EXPORT_TIMEOUT",
+        OpenTelemetry,
+        "No effect: `OTEL_EXPORTER_OTLP_TIMEOUT` and the run's own deadline hold.",
+    ),
+    read(
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        OpenTelemetry,
+        "No effect: the run's log is the queue.",
+    ),
+    read(
+        "OTEL_LOG_LEVEL",
+        OpenTelemetry,
+        "No effect: use `--verbose` and `--quiet`.",
+    ),
+    read(
+        "OTEL_PROPAGATORS",
+        OpenTelemetry,
+        "No effect: a run's trace begins with it.",
+    ),
+    read(
+        "OTEL_CONFIG_FILE",
+        OpenTelemetry,
+        "No effect: lem has its own configuration.",
+    ),
+    read(
+        "OTEL_EXPERIMENTAL_CONFIG_FILE",
+        OpenTelemetry,
+        "No effect: lem has its own configuration.",
+    ),
+    read(
+        "OTEL_ENTITIES",
+        OpenTelemetry,
+        "No effect: use `OTEL_RESOURCE_ATTRIBUTES`.",
+    ),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
+    ),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
+    ),
+    read(
+        "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
+    ),
+    read(
+        "OTEL_EXPORTER_ZIPKIN_TIMEOUT",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
     ),
     read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
     read(
@@ -530,6 +884,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     read("TZ", System, "Time zone."),
 ];
+
+/// The names of all of them.
+#[cfg(test)]
+pub(crate) fn ecosystem_variables() -> impl Iterator<Item = &'static str> {
+    VARIABLES.iter().map(|variable| variable.name)
+}
 
 /// The variables that somebody other than the configuration cares about.
 ///

@@ -4,8 +4,12 @@
 mod files;
 #[cfg(feature = "mlflow")]
 mod mlflow;
+#[cfg(all(feature = "mlflow", feature = "otlp"))]
+mod mlflow_traces;
 #[cfg(feature = "prometheus")]
 mod openmetrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 #[cfg(feature = "prometheus")]
@@ -46,6 +50,10 @@ const SINKS: &[Sink] = &[
     textfile::SINK,
     #[cfg(feature = "wandb")]
     wandb::SINK,
+    #[cfg(all(feature = "mlflow", feature = "otlp"))]
+    mlflow_traces::SINK,
+    #[cfg(feature = "otlp")]
+    otlp::SINK,
     files::SINK,
 ];
 
@@ -53,6 +61,8 @@ const SINKS: &[Sink] = &[
 pub const ABSENT: &[&str] = &[
     #[cfg(not(feature = "mlflow"))]
     "mlflow",
+    #[cfg(not(all(feature = "mlflow", feature = "otlp")))]
+    "mlflow-traces",
     #[cfg(not(feature = "wandb"))]
     "wandb",
     #[cfg(not(feature = "prometheus"))]
@@ -65,6 +75,7 @@ pub const ABSENT: &[&str] = &[
     "openmetrics",
     #[cfg(not(feature = "prometheus"))]
     "textfile",
+    #[cfg(not(feature = "otlp"))]
     "otlp",
 ];
 
@@ -167,7 +178,12 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A recorded secret is `"***"`: better none than that.
-#[cfg(any(feature = "mlflow", feature = "prometheus", feature = "wandb"))]
+#[cfg(any(
+    feature = "mlflow",
+    feature = "otlp",
+    feature = "prometheus",
+    feature = "wandb"
+))]
 fn without_secrets(recorded: &Value) -> Value {
     let mut kept = recorded.clone();
     if let Some(map) = kept.as_object_mut() {

@@ -23,15 +23,11 @@ struct Receiver {
 #[async_trait]
 impl Subject for Receiver {
     fn exporter(&self) -> Box<dyn Exporter> {
-        let mut config = self.config.clone();
-        let url = self.fake.server.url();
-        config.transport.endpoint = Some(url.replace("://", "://ann:hunter2-url@"));
-        let token = Secret::new("Bearer hunter2-token");
-        config
-            .transport
-            .headers
-            .insert("authorization".into(), token);
-        Box::new(OtlpExporter::new(config).unwrap())
+        self.at(&self.fake.server.url())
+    }
+
+    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
+        Some(self.at(url))
     }
 
     async fn remote(&self) -> Vec<String> {
@@ -44,6 +40,19 @@ impl Subject for Receiver {
 
     fn secrets(&self) -> Vec<String> {
         ["hunter2-url", "hunter2-token"].map(str::to_owned).into()
+    }
+}
+
+impl Receiver {
+    fn at(&self, url: &str) -> Box<dyn Exporter> {
+        let mut config = self.config.clone();
+        config.transport.endpoint = Some(url.replace("://", "://ann:hunter2-url@"));
+        let token = Secret::new("Bearer hunter2-token");
+        config
+            .transport
+            .headers
+            .insert("authorization".into(), token);
+        Box::new(OtlpExporter::new(config).unwrap())
     }
 }
 

@@ -4,6 +4,7 @@ mod files;
 mod later;
 mod mlflow;
 mod openmetrics;
+mod otlp;
 mod prometheus;
 mod pushgateway;
 mod remote_write;
@@ -17,6 +18,7 @@ pub use files::FilesSection;
 pub use later::LaterSink;
 pub use mlflow::MlflowSection;
 pub use openmetrics::OpenMetricsSection;
+pub use otlp::{OtlpCompression, OtlpProtocol, OtlpSection, OtlpTemporality};
 pub use prometheus::{PrometheusSection, PrometheusTls};
 pub use pushgateway::PushgatewaySection;
 pub use remote_write::{RemoteWriteProtocol, RemoteWriteSection};
@@ -55,5 +57,5 @@ pub struct Integrations {
     pub remote_write: RemoteWriteSection,
     pub openmetrics: OpenMetricsSection,
     pub textfile: TextfileSection,
-    pub otlp: LaterSink,
+    pub otlp: OtlpSection,
 }
