@@ -7,7 +7,9 @@
     clippy::print_stderr
 )]
 
+mod ci;
 mod contract;
+mod export;
 mod help;
 mod interrupt;
 mod killed;
@@ -15,4 +17,5 @@ mod mlflow;
 mod numbers;
 mod secrets;
 mod sinks;
+mod sinks_check;
 mod support;
