@@ -210,9 +210,9 @@ fn warnings(result: &RunResult, out: &mut String) {
     for warning in result.warnings.iter().take(MOST_WARNINGS) {
         let _ = writeln!(
             out,
-            "- {} {}",
-            text(&warning.message, MOST_TEXT),
-            text(&warning.remedy, MOST_TEXT)
+            "- {}. {}.",
+            text(warning.message.trim_end_matches('.'), MOST_TEXT),
+            text(warning.remedy.trim_end_matches('.'), MOST_TEXT)
         );
     }
     if count > MOST_WARNINGS {

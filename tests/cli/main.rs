@@ -7,7 +7,9 @@
     clippy::print_stderr
 )]
 
+mod ci;
 mod contract;
+mod export;
 mod help;
 mod interrupt;
 mod killed;
@@ -17,4 +19,5 @@ mod prometheus_push;
 mod prometheus_scrape;
 mod secrets;
 mod sinks;
+mod sinks_check;
 mod support;

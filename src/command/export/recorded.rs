@@ -81,6 +81,6 @@ mod tests {
             usable_on(&started, "mlflow", "bench7"),
             (Some(settings), None)
         );
-        assert_eq!(usable_on(&started, "files", "laptop"), (None, None));
+        assert_eq!(usable_on(&started, "otlp", "laptop"), (None, None));
     }
 }
