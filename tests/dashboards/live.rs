@@ -1,6 +1,5 @@
 //! A run while it goes on, scraped by a real Prometheus with the shipped configuration.
 
-use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
@@ -8,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::expressions::filled;
 use crate::prometheus::{Server, free_port, programs};
-use crate::support::{Bench, run_dir};
+use crate::support::{Bench, run_dir, stderr};
 use crate::{boards, read, root};
 
 /// What a machine without a GPU and without sensors shows too.
@@ -45,24 +44,26 @@ fn a_run_is_seen_while_it_goes_on_and_its_result_after_it() {
     let rules = root().join("dashboards/prometheus/rules");
     let config = read("dashboards/prometheus/prometheus.yaml")
         .replace("127.0.0.1:9464", &format!("127.0.0.1:{port}"))
+        // a tiny run takes a few seconds
+        .replace("scrape_interval: 1s", "scrape_interval: 250ms")
         .replace("rules/*.yaml", &format!("{}/*.yaml", rules.display()));
     let server = Server::start(&programs, TempDir::new().unwrap(), &config);
 
     let bench = Bench::new();
     let out = bench
         .lem()
-        .args(["run", "tiny.yaml", "--format", "json", "--cycles", "150"])
+        .args(["run", "tiny.yaml", "--format", "json", "--cycles", "100"])
         .args(["--set", "num_input_prompts=16", "--linger=20"])
         .arg(format!("--prometheus=127.0.0.1:{port}"))
-        .stderr(Stdio::inherit())
         .output()
         .unwrap();
-    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let result: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let run = run_dir(&result).file_name().unwrap().to_string_lossy().into_owned();
-    let seconds = result["cycles"].as_array().unwrap().len();
-    assert_eq!(seconds, 150);
-
+    let run = run_dir(&result)
+        .file_name()
+        .unwrap()
+        .to_string_lossy()
+        .into_owned();
     let asked = boards::expressions();
     let mut wrong = Vec::new();
     for place in SHOWN.iter().chain(&ENDED) {
@@ -70,7 +71,9 @@ fn a_run_is_seen_while_it_goes_on_and_its_result_after_it() {
         let asked = asked.unwrap_or_else(|| panic!("there is no {place}"));
         let expression = filled(&asked.expression, &run);
         match server.query_over(&expression, asked.instant, now(), 60) {
-            Ok(series) if series.is_empty() => wrong.push(format!("{place}: no answer to {expression}")),
+            Ok(series) if series.is_empty() => {
+                wrong.push(format!("{place}: no answer to {expression}"))
+            }
             Ok(series) => {
                 let other = |series: &Value| {
                     let instance = &series["metric"]["instance"];

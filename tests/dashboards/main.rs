@@ -8,9 +8,13 @@ mod commands;
 mod expressions;
 mod golden;
 mod grafana;
+mod live;
 mod names;
 mod prometheus;
 mod rules;
+#[path = "../cli/support.rs"]
+#[allow(dead_code)]
+mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
