@@ -275,7 +275,7 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "integrations.wandb.host",
         "Name of this machine.",
     ),
-    read(
+    sets(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         OpenTelemetry,
         "integrations.otlp.endpoint",

@@ -15,6 +15,7 @@ mod interrupt;
 mod killed;
 mod mlflow;
 mod numbers;
+mod otlp;
 mod prometheus_push;
 mod prometheus_scrape;
 mod secrets;
