@@ -13,6 +13,7 @@ mod interrupt;
 mod killed;
 mod mlflow;
 mod numbers;
+mod otlp;
 mod secrets;
 mod sinks;
 mod support;
