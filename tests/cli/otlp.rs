@@ -35,7 +35,11 @@ fn a_run_is_delivered_with_what_the_environment_says() {
     let to = |path: &str| requests.iter().filter(|r| r.path == path).count();
     assert!(to("/v1/metrics") > 0 && to("/v1/traces") > 0);
     assert_eq!(to("/v1/logs"), 0);
-    assert!(requests.iter().all(|r| r.header("x-key") == Some("hunter2")));
+    assert!(
+        requests
+            .iter()
+            .all(|r| r.header("x-key") == Some("hunter2"))
+    );
     let log = std::fs::read_to_string(run_dir(&result).join("records.jsonl")).unwrap();
     let cursor = std::fs::read_to_string(run_dir(&result).join("delivery/otlp.json")).unwrap();
     assert!(!log.contains("hunter2") && !cursor.contains("hunter2"));
@@ -51,7 +55,13 @@ fn what_is_owed_is_delivered_later() {
     server.go_down();
     let url = server.url();
     let set = format!("integrations.otlp.endpoint={url}");
-    let on = ["--otlp", "--set", &set, "--set", "integrations.deadline_s=1"];
+    let on = [
+        "--otlp",
+        "--set",
+        &set,
+        "--set",
+        "integrations.deadline_s=1",
+    ];
     let result = bench.result(&on, 0);
     assert_ne!(result["exports"][0]["state"], "delivered");
     server.come_up();
