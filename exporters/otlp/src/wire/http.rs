@@ -56,7 +56,8 @@ impl Http {
         body: Bytes,
         gzip: bool,
     ) -> Result<Acknowledged, Refusal> {
-        let mut request = self.client.post(self.path).body(body, PROTOBUF);
+        // a message that may have arrived is sent again by delivery, which counts it
+        let mut request = self.client.post(self.path).body(body, PROTOBUF).once();
         if gzip {
             request = request.header("content-encoding", "gzip");
         }
