@@ -108,19 +108,28 @@ def bench_sampler():
         return {"share_of_a_core": max(shares, default=None), "observed_s": max(seconds, default=None)}
 
 
-def bench_overhead(pairs):
+def bench_overhead(pairs, sinks=("mlflow", "files")):
     """Paired and interleaved, in random order within a pair; ratio of decode tokens/s with sinks over without."""
     def run(folder, *flags):
-        out = subprocess.run([LEM, "run", config(folder), *workload(96, 2, 9), "--output", f"{folder}/runs", *flags], capture_output=True, text=True)
+        out = subprocess.run([LEM, "run", config(folder), *workload(96, 2, 9), "--output", f"{folder}/runs", *flags], capture_output=True, text=True, env=environment)
         if out.returncode:
             raise SystemExit(out.stderr)
         result = json.loads(out.stdout)
         return [cycle["decode_tokens_per_sec"] for cycle in result["cycles"]], result["exports"]
 
+    # nobody listens on port 9 (discard): these two are down for the whole run
+    down = "http://127.0.0.1:9"
+    environment = dict(os.environ, WANDB_API_KEY="0" * 40, WANDB_BASE_URL=down, WANDB_MODE="online", OTEL_EXPORTER_OTLP_ENDPOINT=down)
     ratios, names = [], []
     with tempfile.TemporaryDirectory() as folder, MlflowServer(folder) as server:
-        flags = ["--mlflow", "--set", f"integrations.mlflow.tracking_uri={server.uri}",
-                 "--set", "integrations.files.enabled=true", "--set", f"integrations.files.path={folder}/copies"]
+        known = {
+            "mlflow": ["--mlflow", "--set", f"integrations.mlflow.tracking_uri={server.uri}"],
+            "files": ["--set", "integrations.files.enabled=true", "--set", f"integrations.files.path={folder}/copies"],
+            "prometheus": ["--prometheus=127.0.0.1:0", "--linger=0"],
+            "wandb": ["--wandb"],
+            "otlp": ["--otlp"],
+        }
+        flags = [flag for sink in sinks for flag in known[sink]] + ["--set", "integrations.deadline_s=2"]
         for _ in range(pairs):
             order = [("with", flags), ("without", [])]
             random.shuffle(order)
@@ -169,6 +178,7 @@ def main():
         "help": bench_help,
         "sampler": bench_sampler,
         "overhead": lambda: bench_overhead(number or 10),
+        "sinks": lambda: bench_overhead(number or 10, ("mlflow", "prometheus", "wandb", "otlp")),
         "mlflow": lambda: bench_mlflow(number or 1_000_000),
     }[name]()
     print(json.dumps({"benchmark": name, "machine": machine(), **result}, indent=2))
