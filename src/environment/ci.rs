@@ -195,7 +195,7 @@ fn tags(lookup: impl Fn(&str) -> Option<String>) -> BTreeMap<String, String> {
     for system in SYSTEMS {
         let (variable, expected) = system.sign;
         let sign = lookup(variable);
-        if !sign.is_some_and(|sign| expected.is_none_or(|value| value == sign)) {
+        if sign.is_none_or(|sign| expected.is_some_and(|value| value != sign)) {
             continue;
         }
         tags.entry(SYSTEM.to_owned())

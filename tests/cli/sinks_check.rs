@@ -9,7 +9,7 @@ fn rows(bench: &Bench, args: &[&str], variables: &[(&str, &str)], code: i32) -> 
     let args = [&["sinks"], args, &["--format", "json"]].concat();
     let out = bench.verb(&args, variables);
     assert_eq!(out.status.code(), Some(code), "{}", stderr(&out));
-    let text = String::from_utf8(out.stdout).unwrap();
+    let text = String::from_utf8(out.stdout.clone()).unwrap();
     assert!(
         !text.contains("hunter2") && !stderr(&out).contains("hunter2"),
         "{text}"

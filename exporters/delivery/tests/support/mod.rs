@@ -65,7 +65,7 @@ pub struct Probe {
     pub world: Arc<Mutex<World>>,
     pub waits: Duration,
     pub script: Arc<Script>,
-    forgets: bool,
+    pub forgets: bool,
 }
 
 impl Probe {

@@ -51,7 +51,7 @@ pub(crate) struct Wire {
 
 #[derive(Clone, Debug)]
 enum Way {
-    Http(http::Http),
+    Http(Box<http::Http>),
     Grpc(Box<grpc::Grpc>),
 }
 
@@ -87,7 +87,7 @@ impl Wire {
                 Some((_, way)) => way.clone(),
                 None => {
                     let way = match address.protocol {
-                        Protocol::Http => Way::Http(http::Http::new(&base, remedies)?),
+                        Protocol::Http => Way::Http(Box::new(http::Http::new(&base, remedies)?)),
                         Protocol::Grpc => Way::Grpc(Box::new(grpc::Grpc::new(&base, remedies)?)),
                     };
                     made.push((base, way.clone()));
@@ -100,7 +100,7 @@ impl Wire {
                 compression: lane.compression,
                 remedies,
                 way: match way {
-                    Way::Http(http) => Way::Http(http.at(address.path)),
+                    Way::Http(http) => Way::Http(Box::new(http.at(address.path))),
                     grpc => grpc,
                 },
             });
@@ -115,7 +115,7 @@ impl Wire {
             shown: format!("{}{path}", client.base()),
             compression: Compression::Gzip,
             remedies,
-            way: Way::Http(http::Http::over(client).at(path)),
+            way: Way::Http(Box::new(http::Http::over(client).at(path))),
         }
     }
 
@@ -127,7 +127,7 @@ impl Wire {
             compression: self.compression,
             remedies: self.remedies,
             kind: match &self.way {
-                Way::Http(http) => Kind::Http(http.clone()),
+                Way::Http(http) => Kind::Http((**http).clone()),
                 Way::Grpc(grpc) => Kind::Grpc(grpc.open(self.compression)),
             },
         }
