@@ -87,7 +87,10 @@ fn of(pairs: &[(&str, &str)]) -> Attributes {
         .collect()
 }
 
-fn columns(source: &str, columns: Vec<(&str, Attributes, Box<dyn Fn(u64) -> f64>)>) -> Record {
+/// A metric, its attributes, and its value at a time.
+type Curve<'a> = (&'a str, Attributes, Box<dyn Fn(u64) -> f64>);
+
+fn columns(source: &str, columns: Vec<Curve<'_>>) -> Record {
     let tenths = 0..=48;
     let columns = columns
         .into_iter()
@@ -114,7 +117,7 @@ fn shown() -> Record {
             _ => "other",
         }
     }
-    let mut all: Vec<(&str, Attributes, Box<dyn Fn(u64) -> f64>)> = vec![
+    let mut all: Vec<Curve<'_>> = vec![
         (
             "live.output_tokens",
             of(&[]),
