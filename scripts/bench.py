@@ -171,6 +171,61 @@ def bench_mlflow(points):
     return {"lem": ours, "official_client": theirs, "cpu_ratio": ours["cpu_s"] / theirs["cpu_s"]}
 
 
+OFFICIAL_WANDB = """
+import json, os, pathlib, sys, time
+import wandb
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+def cpu():
+    '''Of this process and of those that it started, which do the SDK's writing.'''
+    seconds, mine = 0.0, {os.getpid()}
+    stats = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = path.read_text().split(" (", 1)
+        except OSError:
+            continue
+        stats.append((int(pid), rest.rsplit(") ", 1)[1].split()))
+    for pid, fields in sorted(stats):
+        if pid in mine or int(fields[1]) in mine:
+            mine.add(pid)
+            seconds += sum(map(int, fields[11:15])) / TICK
+    return seconds
+
+rows, keys = int(sys.argv[1]), [f"sample/gpu{i}_power_watts" for i in range(10)]
+run = wandb.init(project="rows", settings=wandb.Settings(x_disable_stats=True, console="off"))
+run.define_metric("t_s")
+run.define_metric("sample/*", step_metric="t_s")
+began, before = time.perf_counter(), cpu()
+for row in range(rows):
+    values = {key: 100.0 + ((row * 7919 + gpu * 104729) % 100003) / 1000 for gpu, key in enumerate(keys)}
+    run.log({"t_s": row / 1000, **values})
+run.finish()
+used, wall = cpu() - before, time.perf_counter() - began
+data = next(pathlib.Path(os.environ["WANDB_DIR"]).glob("wandb/offline-run-*/*.wandb"))
+print(json.dumps({"rows": rows, "keys": len(keys), "wall_s": wall, "cpu_s": used, "file_bytes": data.stat().st_size}))
+"""
+
+
+def bench_wandb(rows):
+    """The same rows into an offline folder, by lem and by the official SDK without its system monitor."""
+    example = pathlib.Path(LEM).parent / "examples" / "offline_rows"
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "lem-wandb", "--example", "offline_rows"], cwd=ROOT, check=True)
+    with tempfile.TemporaryDirectory() as folder:
+        def run(*command):
+            out = subprocess.run([*command, str(rows)], capture_output=True, text=True, env=environment)
+            if out.returncode:
+                raise SystemExit(out.stderr)
+            return json.loads(out.stdout.splitlines()[-1])
+
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        environment = dict(clean, HOME=folder, WANDB_DIR=folder, WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
+        ours = run(str(example), f"{folder}/ours")
+        theirs = run(sys.executable, "-c", OFFICIAL_WANDB)
+    return {"lem": ours, "official_client": theirs, "cpu_ratio": ours["cpu_s"] / theirs["cpu_s"]}
+
+
 def main():
     name, *rest = sys.argv[1:] or ["help"]
     number = int(rest[0]) if rest else None
@@ -180,6 +235,7 @@ def main():
         "overhead": lambda: bench_overhead(number or 10),
         "sinks": lambda: bench_overhead(number or 10, ("mlflow", "prometheus", "wandb", "otlp")),
         "mlflow": lambda: bench_mlflow(number or 1_000_000),
+        "wandb": lambda: bench_wandb(number or 100_000),
     }[name]()
     print(json.dumps({"benchmark": name, "machine": machine(), **result}, indent=2))
 

@@ -45,3 +45,63 @@ prepare_model() {
   fi
   echo "$file"
 }
+
+# A folder with prometheus, promtool, prometheus-pushgateway and prometheus-node-exporter, from Debian's packages. They are
+# unpacked, not installed: installed, they would run as services of this machine.
+prepare_prometheus() {
+  local folder=$LEM_CACHE/prometheus packages="prometheus prometheus-pushgateway prometheus-node-exporter" package
+  if [ ! -e "$folder/.ready" ]; then
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+      echo "apt-get and dpkg-deb are needed to fetch $packages"
+      return 1
+    fi
+    rm -rf "$folder.new" && mkdir -p "$folder.new"
+    # shellcheck disable=SC2086 # several words
+    if ! (cd "$folder.new" && apt-get download --quiet $packages) >&2; then
+      # an image without package lists
+      if [ "$(id -u)" != 0 ] || ! apt-get update --quiet >&2 || ! (cd "$folder.new" && apt-get download --quiet $packages) >&2; then
+        echo "apt-get could not download $packages (as root: apt-get update)"
+        return 1
+      fi
+    fi
+    for package in "$folder.new"/*.deb; do
+      dpkg-deb --extract "$package" "$folder.new/root" || { echo "$package could not be unpacked"; return 1; }
+    done
+    rm -rf "$folder" && mv "$folder.new/root/usr/bin" "$folder" && rm -rf "$folder.new" && : >"$folder/.ready"
+  fi
+  echo "$folder"
+}
+
+# A folder with Grafana's own types of dashboards, and the compiler that checks against them.
+prepare_grafana_schema() {
+  local folder=$LEM_CACHE/grafana-schema want="@grafana/schema@11.6.5 typescript@5.8.3"
+  if [ "$(cat "$folder/.ready" 2>/dev/null)" != "$want" ]; then
+    if ! command -v node >/dev/null || ! command -v npm >/dev/null; then
+      echo "node and npm are needed (on Debian: apt-get install nodejs npm)"
+      return 1
+    fi
+    rm -rf "$folder" && mkdir -p "$folder"
+    # shellcheck disable=SC2086 # two words
+    if ! (cd "$folder" && npm install --no-audit --no-fund --ignore-scripts --silent $want) >&2; then
+      echo "npm could not install $want"
+      return 1
+    fi
+    printf '%s' "$want" >"$folder/.ready"
+  fi
+  echo "$folder"
+}
+
+# rotel, an OpenTelemetry collector in one file, out of its wheel.
+prepare_rotel() {
+  local folder=$LEM_CACHE/rotel-0.0.1a15
+  if [ ! -x "$folder/rotel-agent" ]; then
+    rm -rf "$folder" && mkdir -p "$folder"
+    if ! python3 -m pip download --quiet --no-deps --dest "$folder" rotel==0.0.1a15 >&2; then
+      echo "pip could not download rotel==0.0.1a15"
+      return 1
+    fi
+    python3 -m zipfile -e "$folder"/rotel-*.whl "$folder/wheel" >&2 || { echo "the wheel of rotel could not be unpacked"; return 1; }
+    chmod +x "$folder/wheel/rotel/rotel-agent" && mv "$folder/wheel/rotel/rotel-agent" "$folder/" && rm -rf "$folder/wheel" "$folder"/*.whl
+  fi
+  echo "$folder/rotel-agent"
+}

@@ -20,10 +20,12 @@ Examples:
   lem run my.yaml --set batching.batch_size=4     change one key
   lem run my.yaml --mlflow                        deliver to MLFLOW_TRACKING_URI, or ./mlruns
   lem export lem-runs/RUN --to mlflow             deliver later, or again
+  lem export --pending                            deliver whatever is owed
+  lem sinks check my.yaml                         would the sinks take a run?
   lem env                                         what can be measured on this machine
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 measured but a delivery is
-incomplete (with --strict-export), 130 interrupted.")]
+incomplete (lem export, and lem run with --strict-export), 130 interrupted.")]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
@@ -33,8 +35,13 @@ pub struct Cli {
 pub enum Verb {
     /// Measure a model: baseline, warm-up, cycles, result, delivery
     Run(RunArgs),
-    /// Deliver a run to a sink, now or again; a repeat changes nothing there
+    /// Deliver runs to sinks, now or again; a repeat changes nothing there
     Export(ExportArgs),
+    /// Show which sinks there are, and check whether they would take a run
+    Sinks {
+        #[command(subcommand)]
+        verb: Option<SinksVerb>,
+    },
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
@@ -98,7 +105,7 @@ pub struct RunArgs {
     /// Continue a run that was broken off
     #[arg(long, value_name = "ID")]
     pub resume: Option<String>,
-    /// Check everything and say what would be done; measure and send nothing
+    /// Say what would be measured and what would be sent where; measure, ask and send nothing
     #[arg(long)]
     pub dry_run: bool,
     #[arg(long, value_enum, default_value_t, help = FORMAT_HELP)]
@@ -118,9 +125,11 @@ pub struct SinkArgs {
     /// Deliver to Weights & Biases
     #[arg(long)]
     pub wandb: bool,
-    /// Serve a Prometheus endpoint
-    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:9464")]
+    /// Serve a Prometheus endpoint, on 127.0.0.1:9464 unless told otherwise
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub prometheus: Option<String>,
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "120", help = LINGER_HELP)]
+    pub linger: Option<f64>,
     /// Deliver over OTLP
     #[arg(long)]
     pub otlp: bool,
@@ -129,25 +138,82 @@ pub struct SinkArgs {
     pub strict_export: bool,
 }
 
+const LINGER_HELP: &str = "Let the Prometheus endpoint wait so long for a scrape of the summary; without a number 120 seconds";
+
 const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem export lem-runs/RUN --to mlflow             one run, to one sink
+  lem export lem-runs/* --to mlflow,files         many runs, to several
+  lem export --pending                            what runs in ./lem-runs owe to their sinks
+
+A sink's settings are those of today (variables, --config, --set); what they leave open is taken
+from the run. A folder that was copied from another machine is delivered as from there.")]
 pub struct ExportArgs {
-    /// The run's folder
-    #[arg(value_name = "RUN_DIR")]
-    pub run: PathBuf,
-    /// The sink; may be given again
-    #[arg(long, value_name = "SINK", required = true)]
+    /// The runs' folders; with --pending, folders that hold such
+    #[arg(value_name = "RUN_DIR", required_unless_present = "pending")]
+    pub runs: Vec<PathBuf>,
+    /// The sink; several with commas, or given again. With --pending: only these
+    #[arg(
+        long,
+        value_name = "SINK",
+        value_delimiter = ',',
+        required_unless_present = "pending"
+    )]
     pub to: Vec<String>,
+    /// Deliver whatever is owed by the runs in a folder [default: that of `io.results_dir`]
+    #[arg(long)]
+    pub pending: bool,
     /// A configuration to take the sinks' settings from, before those recorded in the run
     #[arg(long, value_name = "CONFIG")]
     pub config: Option<PathBuf>,
     /// Set one key (`integrations.mlflow.tracking_uri=…`); may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// How long to go on trying, seconds
+    /// How long to go on trying with each run, seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 300.0)]
     pub deadline: f64,
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "120", help = LINGER_HELP)]
+    pub linger: Option<f64>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SinksVerb {
+    /// List every sink: in this build or not, on or off, where to
+    List(SinksListArgs),
+    /// Ask each sink that is on whether it would take a run; leaves nothing there
+    #[command(after_help = "Exit code 1 where a sink would not take a run.")]
+    Check(SinksCheckArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub struct SinksListArgs {
+    /// The configuration that turns sinks on
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct SinksCheckArgs {
+    /// The configuration that turns sinks on
+    pub config: Option<PathBuf>,
+    /// Check this sink, on or off; several with commas, or given again
+    #[arg(long, value_name = "SINK", value_delimiter = ',')]
+    pub to: Vec<String>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How long to wait for each sink, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 20.0)]
+    pub timeout: f64,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

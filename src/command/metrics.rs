@@ -44,7 +44,7 @@ fn attributes(def: &MetricDef) -> Vec<String> {
 fn table() -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::NOTHING);
-    table.set_header(["id", "unit", "kind", "MLflow and W&B", "Prometheus"]);
+    table.set_header(["id", "unit", "kind", "MLflow and W&B", "OTel", "Prometheus"]);
     for def in METRICS {
         let kind = format!("{:?}", def.kind).to_lowercase();
         table.add_row([
@@ -52,10 +52,11 @@ fn table() -> String {
             def.unit,
             &kind,
             &def.key_template(),
+            &def.otel_name(None),
             &def.prometheus_name(None),
         ]);
     }
-    format!("{table}\n\nOTel names, attributes and help: lem metrics --format json")
+    format!("{table}\n\nAttributes and help: lem metrics --format markdown, or json")
 }
 
 /// The text of `docs/metrics.md`.

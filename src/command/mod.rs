@@ -9,13 +9,15 @@ mod metrics;
 mod results;
 mod run;
 mod settings;
+mod sinks;
+mod summary;
 mod terminal;
 
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Verb};
 
-pub use terminal::{say, show};
+pub use terminal::{json, say, show, table};
 
 /// Reference documentation that is made from code.
 pub mod generated {
@@ -75,6 +77,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Man { out } => completions::man(out.as_deref()),
         Verb::Run(args) => run::run(&args),
         Verb::Export(args) => export::export(&args),
+        Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),

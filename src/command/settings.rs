@@ -36,6 +36,19 @@ pub fn resolve(
     Ok(resolved)
 }
 
+/// For the sinks alone: such a configuration need not name a model.
+pub fn resolve_sinks(
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+) -> Result<Resolved, Failure> {
+    let mut sets = sets.to_vec();
+    if file.is_none() {
+        sets.insert(0, "model_name=none".to_owned());
+    }
+    resolve(file, &sets, flags)
+}
+
 /// Refuses what this build does not do, and warns of what it leaves undone.
 pub fn require_built(resolved: &Resolved) -> Result<Vec<crate::config::Finding>, Failure> {
     let findings = unbuilt(resolved, &built());

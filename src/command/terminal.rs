@@ -2,6 +2,11 @@
 
 use std::io::Write as _;
 
+use comfy_table::{Table, TableComponent, presets};
+use serde::Serialize;
+
+use super::Failure;
+
 /// Writes a line to standard output. A reader that went away (`lem … | head`) is no error.
 pub fn show(text: &str) {
     let mut out = std::io::stdout().lock();
@@ -19,4 +24,21 @@ pub fn say(text: &str) {
     if !text.ends_with('\n') {
         let _ = out.write_all(b"\n");
     }
+}
+
+/// What a script gets.
+pub fn json(what: &impl Serialize) -> Result<String, Failure> {
+    serde_json::to_string_pretty(what)
+        .map_err(|error| Failure::failed(format!("the answer cannot be put into JSON: {error}")))
+}
+
+/// A table without a frame.
+pub fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_style(TableComponent::HeaderLines, '─')
+        .set_style(TableComponent::MiddleHeaderIntersections, '─')
+        .set_header(header.to_vec());
+    table
 }

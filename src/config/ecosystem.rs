@@ -16,6 +16,7 @@ pub enum Owner {
     Mlflow,
     Wandb,
     OpenTelemetry,
+    Prometheus,
     /// The network: proxies and certificates.
     Network,
     /// Where a run comes from: continuous integration, schedulers, the user.
@@ -25,11 +26,12 @@ pub enum Owner {
 }
 
 impl Owner {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Hub,
         Self::Mlflow,
         Self::Wandb,
         Self::OpenTelemetry,
+        Self::Prometheus,
         Self::Network,
         Self::Source,
         Self::System,
@@ -41,6 +43,7 @@ impl Owner {
             Self::Mlflow => "MLflow",
             Self::Wandb => "Weights & Biases",
             Self::OpenTelemetry => "OpenTelemetry",
+            Self::Prometheus => "Prometheus",
             Self::Network => "Network",
             Self::Source => "Where a run comes from",
             Self::System => "System",
@@ -55,7 +58,7 @@ impl Owner {
             Self::Wandb => &["WANDB_"],
             Self::OpenTelemetry => &["OTEL_"],
             Self::Source => &["GITHUB_", "CI_", "BUILDKITE", "SLURM_"],
-            Self::Network | Self::System => &[],
+            Self::Prometheus | Self::Network | Self::System => &[],
         }
     }
 }
@@ -87,7 +90,7 @@ const fn sets(name: &'static str, owner: Owner, key: &'static str, doc: &'static
     }
 }
 
-use Owner::{Hub, Mlflow, Network, OpenTelemetry, Source, System, Wandb};
+use Owner::{Hub, Mlflow, Network, OpenTelemetry, Prometheus, Source, System, Wandb};
 
 pub(crate) const VARIABLES: &[Variable] = &[
     read(
@@ -207,46 +210,503 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "integrations.wandb.entity",
         "User or team that owns the project.",
     ),
-    read("WANDB_API_KEY", Wandb, "Key of the account."),
-    read("WANDB_BASE_URL", Wandb, "Address of the server."),
-    read("WANDB_NAME", Wandb, "Name of the run."),
-    read("WANDB_NOTES", Wandb, "Notes on the run."),
-    read("WANDB_TAGS", Wandb, "Tags, with commas between them."),
-    read("WANDB_RUN_GROUP", Wandb, "Group of the run."),
-    read("WANDB_JOB_TYPE", Wandb, "Type of the job."),
-    read("WANDB_RUN_ID", Wandb, "Id of the run."),
-    read("WANDB_RESUME", Wandb, "What to do where the run exists."),
-    read("WANDB_MODE", Wandb, "`online`, `offline` or `disabled`."),
-    read("WANDB_DIR", Wandb, "Folder of offline runs."),
-    read("WANDB_HOST", Wandb, "Name of this machine."),
     read(
+        "WANDB_API_KEY",
+        Wandb,
+        "Key of the account; goes before that of `~/.netrc`.",
+    ),
+    sets(
+        "WANDB_BASE_URL",
+        Wandb,
+        "integrations.wandb.base_url",
+        "Address of the server.",
+    ),
+    sets(
+        "WANDB_NAME",
+        Wandb,
+        "integrations.wandb.name",
+        "Name of the run.",
+    ),
+    sets(
+        "WANDB_NOTES",
+        Wandb,
+        "integrations.wandb.notes",
+        "Notes on the run.",
+    ),
+    read("WANDB_TAGS", Wandb, "Tags, with commas between them."),
+    sets(
+        "WANDB_RUN_GROUP",
+        Wandb,
+        "integrations.wandb.group",
+        "Group of the run.",
+    ),
+    sets(
+        "WANDB_JOB_TYPE",
+        Wandb,
+        "integrations.wandb.job_type",
+        "Type of the job.",
+    ),
+    sets(
+        "WANDB_RUN_ID",
+        Wandb,
+        "integrations.wandb.run_id",
+        "Id of the run.",
+    ),
+    read(
+        "WANDB_RESUME",
+        Wandb,
+        "`allow`, `must` or `never`: what to do where the run exists.",
+    ),
+    sets(
+        "WANDB_MODE",
+        Wandb,
+        "integrations.wandb.mode",
+        "`online`, `offline` or `disabled`.",
+    ),
+    sets(
+        "WANDB_DIR",
+        Wandb,
+        "integrations.wandb.dir",
+        "Parent of the folder of offline runs.",
+    ),
+    sets(
+        "WANDB_HOST",
+        Wandb,
+        "integrations.wandb.host",
+        "Name of this machine.",
+    ),
+    sets(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         OpenTelemetry,
-        "Address of the collector.",
+        "integrations.otlp.endpoint",
+        "Base address of the receiver; `/v1/…` is added over HTTP.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+        OpenTelemetry,
+        "Whole address for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        OpenTelemetry,
+        "Whole address for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT",
+        OpenTelemetry,
+        "Whole address for logs.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+        OpenTelemetry,
+        "`http/protobuf` or `grpc`.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+        OpenTelemetry,
+        "The same for logs.",
     ),
     read(
         "OTEL_EXPORTER_OTLP_HEADERS",
         OpenTelemetry,
-        "Headers of each request.",
+        "`NAME=VALUE,…`, percent-encoded; sent with each request.",
     ),
-    read("OTEL_EXPORTER_OTLP_PROTOCOL", OpenTelemetry, "Protocol."),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
     read(
         "OTEL_EXPORTER_OTLP_COMPRESSION",
         OpenTelemetry,
-        "`gzip` or nothing.",
+        "`gzip` or `none`.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION",
+        OpenTelemetry,
+        "The same for logs.",
     ),
     read(
         "OTEL_EXPORTER_OTLP_TIMEOUT",
         OpenTelemetry,
-        "Longest wait for one answer, milliseconds.",
+        "Longest wait for one answer, milliseconds; 0: none.",
     ),
-    read("OTEL_SERVICE_NAME", OpenTelemetry, "Name of the service."),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_INSECURE",
+        OpenTelemetry,
+        "`true`: gRPC without TLS, where the endpoint does not say.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_INSECURE",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_INSECURE",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    sets(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        OpenTelemetry,
+        "integrations.otlp.certificate",
+        "Authorities to trust, PEM.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    sets(
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "integrations.otlp.client_certificate",
+        "Certificate to present, PEM.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_CERTIFICATE",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    sets(
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        OpenTelemetry,
+        "integrations.otlp.client_key",
+        "File of its private key, PEM.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY",
+        OpenTelemetry,
+        "The same for metrics.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        OpenTelemetry,
+        "The same for traces.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_LOGS_CLIENT_KEY",
+        OpenTelemetry,
+        "The same for logs.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+        OpenTelemetry,
+        "`cumulative`, `delta` or `lowmemory`.",
+    ),
+    read(
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+        OpenTelemetry,
+        "`explicit_bucket_histogram`; there is no other.",
+    ),
+    read(
+        "OTEL_METRICS_EXPORTER",
+        OpenTelemetry,
+        "`otlp`, or `none`: no metrics.",
+    ),
+    read(
+        "OTEL_TRACES_EXPORTER",
+        OpenTelemetry,
+        "`otlp`, or `none`: no traces.",
+    ),
+    read(
+        "OTEL_LOGS_EXPORTER",
+        OpenTelemetry,
+        "`otlp`, or `none`: no logs.",
+    ),
+    read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
     read(
         "OTEL_RESOURCE_ATTRIBUTES",
         OpenTelemetry,
-        "Attributes of the resource.",
+        "`NAME=VALUE,…`: more attributes of the resource.",
+    ),
+    sets(
+        "OTEL_SERVICE_NAME",
+        OpenTelemetry,
+        "integrations.otlp.service_name",
+        "`service.name` of the resource; `lem` without it.",
+    ),
+    read(
+        "OTEL_TRACES_SAMPLER",
+        OpenTelemetry,
+        "`always_on`, `always_off` or `traceidratio`, `parentbased_` or not.",
+    ),
+    read(
+        "OTEL_TRACES_SAMPLER_ARG",
+        OpenTelemetry,
+        "For `traceidratio`: share of runs whose spans are sent, 0 to 1.",
+    ),
+    read(
+        "OTEL_METRICS_EXEMPLAR_FILTER",
+        OpenTelemetry,
+        "`always_off`: metrics do not point to spans.",
+    ),
+    read(
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        OpenTelemetry,
+        "With `live`: milliseconds between two batches.",
+    ),
+    read(
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        OpenTelemetry,
+        "With `live`: longest wait for one answer, milliseconds.",
+    ),
+    read(
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        OpenTelemetry,
+        "Characters of an attribute's value, of spans and logs.",
+    ),
+    read(
+        "OTEL_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "Attributes of a span or log record.",
+    ),
+    read(
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        OpenTelemetry,
+        "The same for spans.",
+    ),
+    read(
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "The same for spans.",
+    ),
+    read(
+        "OTEL_SPAN_EVENT_COUNT_LIMIT",
+        OpenTelemetry,
+        "Events of a span.",
+    ),
+    read(
+        "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "Attributes of a span's event.",
+    ),
+    read(
+        "OTEL_LOGRECORD_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        OpenTelemetry,
+        "Characters of an attribute's value, of logs.",
+    ),
+    read(
+        "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "Attributes of a log record.",
+    ),
+    read(
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        OpenTelemetry,
+        "Spans in one request.",
+    ),
+    read(
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        OpenTelemetry,
+        "Log records in one request.",
+    ),
+    read(
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+        OpenTelemetry,
+        "No effect: spans have no links.",
+    ),
+    read(
+        "OTEL_LINK_ATTRIBUTE_COUNT_LIMIT",
+        OpenTelemetry,
+        "No effect: spans have no links.",
+    ),
+    read(
+        "OTEL_BSP_SCHEDULE_DELAY",
+        OpenTelemetry,
+        "No effect: records are sent between the measured cycles.",
+    ),
+    read(
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        OpenTelemetry,
+        "No effect: `OTEL_EXPORTER_OTLP_TIMEOUT` and the run's own deadline hold.",
+    ),
+    read(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        OpenTelemetry,
+        "No effect: the run's log is the queue.",
+    ),
+    read(
+        "OTEL_BLRP_SCHEDULE_DELAY",
+        OpenTelemetry,
+        "No effect: records are sent between the measured cycles.",
+    ),
+    read(
+        "OTEL_BLRP_EXPORT_TIMEOUT",
+        OpenTelemetry,
+        "No effect: `OTEL_EXPORTER_OTLP_TIMEOUT` and the run's own deadline hold.",
+    ),
+    read(
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        OpenTelemetry,
+        "No effect: the run's log is the queue.",
+    ),
+    read(
+        "OTEL_LOG_LEVEL",
+        OpenTelemetry,
+        "No effect: use `--verbose` and `--quiet`.",
+    ),
+    read(
+        "OTEL_PROPAGATORS",
+        OpenTelemetry,
+        "No effect: a run's trace begins with it.",
+    ),
+    read(
+        "OTEL_CONFIG_FILE",
+        OpenTelemetry,
+        "No effect: lem has its own configuration.",
+    ),
+    read(
+        "OTEL_EXPERIMENTAL_CONFIG_FILE",
+        OpenTelemetry,
+        "No effect: lem has its own configuration.",
+    ),
+    read(
+        "OTEL_ENTITIES",
+        OpenTelemetry,
+        "No effect: use `OTEL_RESOURCE_ATTRIBUTES`.",
+    ),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
+    ),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
+    ),
+    read(
+        "OTEL_EXPORTER_ZIPKIN_ENDPOINT",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
+    ),
+    read(
+        "OTEL_EXPORTER_ZIPKIN_TIMEOUT",
+        OpenTelemetry,
+        "No effect: it belongs to another exporter.",
     ),
     read("OTEL_SDK_DISABLED", OpenTelemetry, "`true`: send nothing."),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_HOST",
+        OpenTelemetry,
+        "Interface of the scrape endpoint; `integrations.prometheus.address` beats it.",
+    ),
+    read(
+        "OTEL_EXPORTER_PROMETHEUS_PORT",
+        OpenTelemetry,
+        "Port of the scrape endpoint; `integrations.prometheus.address` beats it.",
+    ),
+    read(
+        "LEM_PROMETHEUS_PASSWORD",
+        Prometheus,
+        "Password that the scrape endpoint asks for, with `integrations.prometheus.username`.",
+    ),
+    read(
+        "LEM_PUSHGATEWAY_USERNAME",
+        Prometheus,
+        "User for basic authentication at a Pushgateway; `integrations.pushgateway.username` beats it.",
+    ),
+    read(
+        "LEM_PUSHGATEWAY_PASSWORD",
+        Prometheus,
+        "Password for basic authentication at a Pushgateway.",
+    ),
+    read(
+        "LEM_PUSHGATEWAY_TOKEN",
+        Prometheus,
+        "Bearer token for a Pushgateway; user and password beat it.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_USERNAME",
+        Prometheus,
+        "User for basic authentication at a receiver of remote write; `integrations.remote-write.username` beats it.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_PASSWORD",
+        Prometheus,
+        "Password for basic authentication at a receiver of remote write.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_TOKEN",
+        Prometheus,
+        "Bearer token for a receiver of remote write; user and password beat it.",
+    ),
+    read(
+        "LEM_REMOTE_WRITE_HEADERS",
+        Prometheus,
+        "Headers of each request of remote write: `name=value,name=value`.",
+    ),
     read("HTTP_PROXY", Network, "Proxy for `http://`."),
     read("HTTPS_PROXY", Network, "Proxy for `https://`."),
     read("ALL_PROXY", Network, "Proxy for both."),
@@ -262,13 +722,121 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Source,
         "Whether this is a job of continuous integration.",
     ),
+    read(
+        "GITHUB_ACTIONS",
+        Source,
+        "`true` in a GitHub job; Gitea and Forgejo set the same.",
+    ),
     read("GITHUB_SHA", Source, "Commit of a GitHub job."),
+    read(
+        "GITHUB_REF",
+        Source,
+        "Branch of a GitHub job, as `refs/heads/…`.",
+    ),
+    read(
+        "GITHUB_HEAD_REF",
+        Source,
+        "Branch that a pull request comes from.",
+    ),
+    read(
+        "GITHUB_SERVER_URL",
+        Source,
+        "Address of GitHub, for that of the job.",
+    ),
     read("GITHUB_REPOSITORY", Source, "Repository of a GitHub job."),
     read("GITHUB_RUN_ID", Source, "Id of a GitHub job."),
+    read("GITHUB_RUN_ATTEMPT", Source, "Attempt of a GitHub job."),
+    read("GITHUB_WORKFLOW", Source, "Name of the workflow."),
+    read("GITHUB_JOB", Source, "Name of a GitHub job."),
+    read(
+        "GITHUB_STEP_SUMMARY",
+        Source,
+        "File to which `lem run` and `lem export` append a summary in Markdown.",
+    ),
+    read(
+        "GITLAB_CI",
+        Source,
+        "`true` in a GitLab job. GitLab has no step summary: the table is in the job's log.",
+    ),
     read("CI_COMMIT_SHA", Source, "Commit of a GitLab job."),
+    read("CI_COMMIT_BRANCH", Source, "Branch of a GitLab job."),
+    read(
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME",
+        Source,
+        "Branch that a merge request comes from.",
+    ),
+    read("CI_PROJECT_URL", Source, "Repository of a GitLab job."),
+    read("CI_JOB_ID", Source, "Id of a GitLab job."),
+    read("CI_JOB_NAME", Source, "Name of a GitLab job."),
     read("CI_JOB_URL", Source, "Address of a GitLab job."),
+    read("BUILDKITE", Source, "`true` in a Buildkite job."),
     read("BUILDKITE_COMMIT", Source, "Commit of a Buildkite job."),
+    read("BUILDKITE_BRANCH", Source, "Branch of a Buildkite job."),
+    read("BUILDKITE_REPO", Source, "Repository of a Buildkite job."),
+    read("BUILDKITE_JOB_ID", Source, "Id of a Buildkite job."),
+    read(
+        "BUILDKITE_PIPELINE_SLUG",
+        Source,
+        "Pipeline of a Buildkite job.",
+    ),
+    read(
+        "BUILDKITE_LABEL",
+        Source,
+        "Label of a Buildkite job's step.",
+    ),
+    read(
+        "BUILDKITE_BUILD_URL",
+        Source,
+        "Address of a Buildkite build.",
+    ),
+    read("JENKINS_URL", Source, "Present in a Jenkins build."),
+    read("GIT_COMMIT", Source, "Commit of a Jenkins build."),
+    read("GIT_BRANCH", Source, "Branch of a Jenkins build."),
+    read("GIT_URL", Source, "Repository of a Jenkins build."),
+    read(
+        "BRANCH_NAME",
+        Source,
+        "Branch of a Jenkins multibranch build.",
+    ),
+    read(
+        "CHANGE_BRANCH",
+        Source,
+        "Branch that a change request comes from, in Jenkins.",
+    ),
+    read("BUILD_TAG", Source, "Id of a Jenkins build."),
+    read(
+        "BUILD_NUMBER",
+        Source,
+        "Number of a Jenkins build; used where there is no `BUILD_TAG`.",
+    ),
+    read("JOB_NAME", Source, "Name of a Jenkins job."),
+    read("BUILD_URL", Source, "Address of a Jenkins build."),
     read("SLURM_JOB_ID", Source, "Id of a Slurm job."),
+    read("SLURM_ARRAY_JOB_ID", Source, "Id of a Slurm array."),
+    read("SLURM_ARRAY_TASK_ID", Source, "Place in a Slurm array."),
+    read("SLURM_JOB_NAME", Source, "Name of a Slurm job."),
+    read("SLURM_CLUSTER_NAME", Source, "Slurm cluster."),
+    read("SLURM_JOB_PARTITION", Source, "Slurm partition."),
+    read("SLURM_JOB_NODELIST", Source, "Nodes of a Slurm job."),
+    read(
+        "POD_NAME",
+        Source,
+        "Name of the pod, by the downward API; the host's name without it.",
+    ),
+    read("K8S_POD_NAME", Source, "As `POD_NAME`."),
+    read("POD_UID", Source, "Id of the pod, by the downward API."),
+    read(
+        "POD_NAMESPACE",
+        Source,
+        "Namespace of the pod, by the downward API; that of the service account without it.",
+    ),
+    read("K8S_NAMESPACE", Source, "As `POD_NAMESPACE`."),
+    read(
+        "K8S_NODE_NAME",
+        Source,
+        "Node of the pod, by the downward API.",
+    ),
+    read("MY_NODE_NAME", Source, "As `K8S_NODE_NAME`."),
     read(
         "CUDA_VISIBLE_DEVICES",
         Source,
@@ -284,6 +852,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
     read("USER", Source, "Name of the user, for the sinks."),
     read("LOGNAME", Source, "As `USER`."),
     read("HOME", System, "The user's folder."),
+    read(
+        "NETRC",
+        System,
+        "File with passwords of hosts; `~/.netrc` without it.",
+    ),
     read(
         "XDG_CACHE_HOME",
         System,
@@ -311,6 +884,12 @@ pub(crate) const VARIABLES: &[Variable] = &[
     ),
     read("TZ", System, "Time zone."),
 ];
+
+/// The names of all of them.
+#[cfg(test)]
+pub(crate) fn ecosystem_variables() -> impl Iterator<Item = &'static str> {
+    VARIABLES.iter().map(|variable| variable.name)
+}
 
 /// The variables that somebody other than the configuration cares about.
 ///

@@ -39,6 +39,8 @@ mod tree;
 mod unbuilt;
 mod yaml;
 
+#[cfg(test)]
+pub(crate) use ecosystem::ecosystem_variables;
 pub use ecosystem::{Ecosystem, Owner, Part};
 pub use environment::Environment;
 pub use finding::{ConfigErrors, Finding, Severity};

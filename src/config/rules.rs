@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Findings, Severity};
-use super::model::{Config, Distribution, Length, LoadFormat, PromptsKind, TrafficMode};
+use super::model::{Config, Distribution, Length, LoadFormat, PromptsKind, TrafficMode, WandbMode};
 use super::place::Place;
 
 /// A configuration, with where its values came from.
@@ -64,6 +64,9 @@ const RULES: &[Rule] = &[
     traffic,
     gpus,
     files_sink,
+    prometheus_endpoint,
+    prometheus_sinks,
+    wandb_disabled,
 ];
 
 /// Runs every rule; what touches a key that is wrong already is not told.
@@ -483,6 +486,19 @@ fn gpus(facts: &Facts) -> Vec<Clash> {
     )]
 }
 
+fn wandb_disabled(facts: &Facts) -> Vec<Clash> {
+    let wandb = &facts.config.integrations.wandb;
+    if !wandb.enabled || wandb.mode != Some(WandbMode::Disabled) {
+        return Vec::new();
+    }
+    vec![warning(
+        "no-effect",
+        &["integrations.wandb.mode", "integrations.wandb.enabled"],
+        "`integrations.wandb.mode` is `disabled`: nothing goes to W&B",
+        "Set WANDB_MODE to `online` or `offline`, or do not enable the sink.",
+    )]
+}
+
 fn files_sink(facts: &Facts) -> Vec<Clash> {
     let files = &facts.config.integrations.files;
     if !files.enabled || files.path.is_some() {
@@ -494,4 +510,88 @@ fn files_sink(facts: &Facts) -> Vec<Clash> {
         "`integrations.files` needs `integrations.files.path`: where the copies go",
         "Add the path of a folder.",
     )]
+}
+
+/// Beyond this machine anybody might read, or listen.
+fn prometheus_endpoint(facts: &Facts) -> Vec<Clash> {
+    let on = &facts.config.integrations.prometheus;
+    let linger = "integrations.prometheus.linger_s";
+    if !on.enabled {
+        let idle = facts.given(linger).then(|| {
+            warning(
+                "no-effect",
+                &[linger, "integrations.prometheus.enabled"],
+                format!("`{linger}` has no effect: there is no scrape endpoint that could wait"),
+                "Give --prometheus, or set `integrations.prometheus.enabled`.",
+            )
+        });
+        return idle.into_iter().collect();
+    }
+    let address = on.address.as_deref().unwrap_or_default();
+    let beyond = address
+        .parse::<std::net::SocketAddr>()
+        .is_ok_and(|address| !address.ip().is_loopback());
+    let key = "integrations.prometheus.address";
+    match (beyond, &on.username, &on.tls.cert) {
+        (true, None, _) => vec![warning(
+            "exposed",
+            &[key, "integrations.prometheus.username"],
+            format!("whoever reaches {address} can read the run's numbers"),
+            "Set `integrations.prometheus.username` and LEM_PROMETHEUS_PASSWORD, or listen on 127.0.0.1.",
+        )],
+        (true, Some(_), None) => vec![warning(
+            "exposed",
+            &[key, "integrations.prometheus.tls.cert"],
+            format!("the password goes to {address} in clear text"),
+            "Set `integrations.prometheus.tls.cert` and `.key`, or listen on 127.0.0.1.",
+        )],
+        _ => Vec::new(),
+    }
+}
+
+/// Where the sinks of Prometheus go has no default.
+fn prometheus_sinks(facts: &Facts) -> Vec<Clash> {
+    let on = &facts.config.integrations;
+    let needs = [
+        (
+            on.pushgateway.enabled && on.pushgateway.url.is_none(),
+            [
+                "integrations.pushgateway.enabled",
+                "integrations.pushgateway.url",
+            ],
+            "where the numbers are pushed to",
+            "Add the address of the Pushgateway, for example `http://127.0.0.1:9091`.",
+        ),
+        (
+            on.remote_write.enabled && on.remote_write.url.is_none(),
+            [
+                "integrations.remote-write.enabled",
+                "integrations.remote-write.url",
+            ],
+            "where the samples are written to",
+            "Add the receiver's address, for example `http://127.0.0.1:9090/api/v1/write`.",
+        ),
+        (
+            on.textfile.enabled && on.textfile.path.is_none(),
+            [
+                "integrations.textfile.enabled",
+                "integrations.textfile.path",
+            ],
+            "where the file goes",
+            "Add the folder that node_exporter was given as `--collector.textfile.directory`.",
+        ),
+    ];
+    let missing = needs.into_iter().filter(|(missing, ..)| *missing);
+    missing
+        .map(|(_, keys, what, remedy)| {
+            let [_, key] = keys;
+            let section = key.rsplit_once('.').map_or(key, |(section, _)| section);
+            error(
+                "missing",
+                &keys,
+                format!("`{section}` needs `{key}`: {what}"),
+                remedy,
+            )
+        })
+        .collect()
 }

@@ -5,6 +5,7 @@
 //! What is not there is a [`Fact::Absent`] with its reason.
 
 mod build;
+mod ci;
 mod cpu;
 mod fact;
 mod git;
@@ -22,6 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use build::Build;
+pub use ci::ci;
 pub use cpu::{Cpu, CpuInfo};
 pub use fact::Fact;
 pub use git::Git;

@@ -22,7 +22,7 @@ fn make(sources: &Sources<'_>) -> Result<Box<dyn Exporter>, SinkErrors> {
 
 /// What the log recorded, under the environment, under the configuration. The
 /// configuration holds the environment's part where nothing beat it.
-fn settings(sources: &Sources<'_>) -> Result<MlflowConfig, SinkErrors> {
+pub(super) fn settings(sources: &Sources<'_>) -> Result<MlflowConfig, SinkErrors> {
     let mut settings: MlflowConfig = sources
         .recorded
         .and_then(|recorded| serde_json::from_value(without_secrets(recorded)).ok())

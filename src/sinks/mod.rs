@@ -4,6 +4,25 @@
 mod files;
 #[cfg(feature = "mlflow")]
 mod mlflow;
+#[cfg(all(feature = "mlflow", feature = "otlp"))]
+mod mlflow_traces;
+#[cfg(feature = "prometheus")]
+mod openmetrics;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(feature = "prometheus")]
+mod prometheus;
+#[cfg(feature = "prometheus")]
+mod prometheus_family;
+#[cfg(feature = "prometheus")]
+mod pushgateway;
+#[cfg(feature = "prometheus")]
+mod remote_write;
+mod sends;
+#[cfg(feature = "prometheus")]
+mod textfile;
+#[cfg(feature = "wandb")]
+mod wandb;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,10 +32,28 @@ use serde_json::Value;
 
 use crate::config::{Config, Ecosystem, Integrations};
 
+pub use sends::{Kind, sends};
+
 /// The sinks of this build, in the order in which they are shown.
 const SINKS: &[Sink] = &[
     #[cfg(feature = "mlflow")]
     mlflow::SINK,
+    #[cfg(feature = "prometheus")]
+    prometheus::SINK,
+    #[cfg(feature = "prometheus")]
+    pushgateway::SINK,
+    #[cfg(feature = "prometheus")]
+    remote_write::SINK,
+    #[cfg(feature = "prometheus")]
+    openmetrics::SINK,
+    #[cfg(feature = "prometheus")]
+    textfile::SINK,
+    #[cfg(feature = "wandb")]
+    wandb::SINK,
+    #[cfg(all(feature = "mlflow", feature = "otlp"))]
+    mlflow_traces::SINK,
+    #[cfg(feature = "otlp")]
+    otlp::SINK,
     files::SINK,
 ];
 
@@ -24,12 +61,21 @@ const SINKS: &[Sink] = &[
 pub const ABSENT: &[&str] = &[
     #[cfg(not(feature = "mlflow"))]
     "mlflow",
+    #[cfg(not(all(feature = "mlflow", feature = "otlp")))]
+    "mlflow-traces",
+    #[cfg(not(feature = "wandb"))]
     "wandb",
+    #[cfg(not(feature = "prometheus"))]
     "prometheus",
+    #[cfg(not(feature = "prometheus"))]
     "pushgateway",
+    #[cfg(not(feature = "prometheus"))]
     "remote-write",
+    #[cfg(not(feature = "prometheus"))]
     "openmetrics",
+    #[cfg(not(feature = "prometheus"))]
     "textfile",
+    #[cfg(not(feature = "otlp"))]
     "otlp",
 ];
 
@@ -85,6 +131,14 @@ pub fn make(
     }
 }
 
+/// That this build can deliver to a sink of this name.
+pub fn require(name: &str) -> Result<(), SinkErrors> {
+    match SINKS.iter().any(|sink| sink.name == name) {
+        true => Ok(()),
+        false => Err(SinkErrors(vec![unknown(name)])),
+    }
+}
+
 fn unknown(name: &str) -> String {
     let built = built().join(", ");
     if ABSENT.contains(&name) {
@@ -124,7 +178,12 @@ fn absolute(path: PathBuf) -> PathBuf {
 }
 
 /// A recorded secret is `"***"`: better none than that.
-#[cfg(feature = "mlflow")]
+#[cfg(any(
+    feature = "mlflow",
+    feature = "otlp",
+    feature = "prometheus",
+    feature = "wandb"
+))]
 fn without_secrets(recorded: &Value) -> Value {
     let mut kept = recorded.clone();
     if let Some(map) = kept.as_object_mut() {

@@ -1,5 +1,6 @@
 //! What scripts rely on.
 
+use lem_testkit::{FakeServer, Response};
 use serde_json::Value;
 
 use crate::support::{Bench, run_dir, stderr};
@@ -227,15 +228,99 @@ fn a_baseline_is_measured_where_it_is_asked_for() {
 }
 
 #[test]
-fn a_dry_run_measures_and_writes_nothing() {
+fn a_dry_run_says_what_would_go_where_and_touches_nothing() {
     let bench = Bench::new();
-    let out = bench
-        .lem()
-        .args(["run", "tiny.yaml", "--dry-run", "--mlflow"])
-        .output()
-        .unwrap();
-    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
-    assert!(String::from_utf8_lossy(&out.stdout).contains("Nothing was measured"));
-    assert!(bench.runs().is_empty());
-    assert!(!bench.path().join("mlruns").exists());
+    let server = FakeServer::start(|_| Response::new(500));
+    let uri = format!("http://user:hunter2@{}", &server.url()["http://".len()..]);
+    let variables = [
+        ("MLFLOW_TRACKING_URI", uri.as_str()),
+        ("MLFLOW_EXPERIMENT_NAME", "cost of tiny"),
+    ];
+    let asked = |format: &str| {
+        let args = [
+            "run",
+            "tiny.yaml",
+            "--dry-run",
+            "--mlflow",
+            "--name",
+            "first try",
+            "--set",
+            "integrations.files.enabled=true",
+            "--set",
+            "integrations.files.path=copies",
+            "--set",
+            "integrations.mlflow.upload_artifacts=false",
+            "--set",
+            "tags.team=green",
+            "--format",
+            format,
+        ];
+        let out = bench.verb(&args, &variables);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        let text = String::from_utf8(out.stdout).unwrap();
+        assert!(!text.contains("hunter2") && !stderr_of(&out.stderr).contains("hunter2"));
+        text
+    };
+    let told = asked("table");
+    for expected in [
+        "first try",
+        "cost of tiny",
+        "copies",
+        "team: green",
+        "metrics of each of 3 cycles",
+        "about 12 requests",
+        "No prompt and no output is sent",
+        "records.jsonl",
+        "Nothing was measured",
+    ] {
+        assert!(told.contains(expected), "{expected} is not in\n{told}");
+    }
+    let intention: Value = serde_json::from_str(&asked("json")).unwrap();
+    assert_eq!(intention["name"], "first try");
+    let sinks = intention["sinks"].as_array().unwrap();
+    let sends = |name: &str| {
+        let sink = sinks.iter().find(|sink| sink["sink"] == name).unwrap();
+        sink["sends"].as_array().unwrap().clone()
+    };
+    assert!(
+        !sends("mlflow").contains(&"artifacts".into()),
+        "it was turned off"
+    );
+    assert!(sends("files").contains(&"artifacts".into()));
+    assert_eq!(server.request_count(), 0, "a dry run asks nobody");
+    for untouched in ["lem-runs", "mlruns", "copies"] {
+        assert!(!bench.path().join(untouched).exists(), "{untouched}");
+    }
+    let inline = [
+        "run",
+        "tiny.yaml",
+        "--dry-run",
+        "--mlflow",
+        "--set",
+        "prompts={type: inline, texts: [our secret recipe]}",
+    ];
+    let out = bench.verb(&inline, &[]);
+    let told = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(told.contains("The prompts are"), "{told}{}", stderr(&out));
+}
+
+fn stderr_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_person_sees_every_name_of_a_metric_too() {
+    let bench = Bench::new();
+    let listed: Vec<Value> =
+        serde_json::from_slice(&bench.verb(&["metrics", "--format", "json"], &[]).stdout).unwrap();
+    for format in ["table", "markdown"] {
+        let out = bench.verb(&["metrics", "--format", format], &[]);
+        let text = String::from_utf8(out.stdout).unwrap();
+        for metric in &listed {
+            for name in ["id", "mlflow", "wandb", "otel", "prometheus"] {
+                let name = metric[name].as_str().unwrap();
+                assert!(text.contains(name), "{name} is not in the {format}");
+            }
+        }
+    }
 }

@@ -7,12 +7,18 @@
     clippy::print_stderr
 )]
 
+mod ci;
 mod contract;
+mod export;
 mod help;
 mod interrupt;
 mod killed;
 mod mlflow;
 mod numbers;
+mod otlp;
+mod prometheus_push;
+mod prometheus_scrape;
 mod secrets;
 mod sinks;
+mod sinks_check;
 mod support;

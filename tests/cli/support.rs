@@ -65,6 +65,13 @@ measurement: { interval_ms: 5, warmup: { min_rounds: 1, max_rounds: 1 } }
         command.output().unwrap()
     }
 
+    /// Any verb, with variables set.
+    pub fn verb(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = self.lem();
+        command.args(args).envs(variables.iter().copied());
+        command.output().unwrap()
+    }
+
     /// Runs, expects an exit code, and gives the result.
     pub fn result(&self, args: &[&str], code: i32) -> Value {
         let out = self.run(args);

@@ -8,7 +8,7 @@ use lem::config::{Built, Severity, Sources, load, unbuilt};
 fn every_example_loads_and_runs_on_this_build_or_says_why_not() {
     let built = Built {
         backends: vec!["candle"],
-        sinks: vec!["files", "mlflow"],
+        sinks: vec!["files", "mlflow", "otlp"],
     };
     let mut seen = 0;
     for entry in fs::read_dir("configs").unwrap() {

@@ -211,7 +211,8 @@ fn variables_and_settings_take_text_as_it_stands_and_the_rest_as_yaml() {
     assert_eq!(config.tags["team"], "true");
     assert_eq!(config.tags["a.b"], "quoted");
     assert_eq!(config.random_seed, u64::MAX);
-    assert_eq!(config.integrations.remote_write.rest["url"], "http://h");
+    let written = config.integrations.remote_write.url.as_ref();
+    assert_eq!(written.map(|url| url.expose()), Some("http://h"));
 }
 
 #[test]

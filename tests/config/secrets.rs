@@ -10,7 +10,7 @@ const SECRET: &str = "hunter2";
 fn a_secret_in_a_url_reaches_its_sink_and_nothing_else() {
     let resolved = case(
         "model_name: m\nserver: {url: 'http://u:hunter2@h/v1?api_key=hunter2'}\n\
-         integrations:\n  otlp: {headers: {x: hunter2}, password: hunter2}\n  mlflow: {enabled: true}\n\
+         integrations:\n  otlp: {headers: {x: hunter2}, endpoint: 'http://u:hunter2@h'}\n  mlflow: {enabled: true}\n\
          tags: {link: 'https://u:hunter2@h/'}\n",
     )
     .variables(&[

@@ -54,6 +54,9 @@ pub struct Cursor {
     /// Batches that were sent more than once.
     #[serde(default)]
     pub resends: u64,
+    /// Calls that failed, over all attempts to deliver this run here.
+    #[serde(default)]
+    pub failures: u64,
     #[serde(default)]
     pub last_error: Option<LastError>,
 }

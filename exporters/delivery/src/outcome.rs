@@ -23,6 +23,9 @@ pub struct Outcome {
     pub rejections: Vec<Rejected>,
     /// Batches that were sent more than once.
     pub resends: u64,
+    /// Calls that failed: refused, unanswered, broken off by the other end.
+    #[serde(default)]
+    pub failures: u64,
     /// Calls that a quiet window cancelled; they were made again afterwards.
     #[serde(default)]
     pub cancelled: u64,
@@ -64,6 +67,7 @@ impl Outcome {
             rejected: 0,
             rejections: Vec::new(),
             resends: 0,
+            failures: 0,
             cancelled: 0,
             receipt: None,
             reason: None,

@@ -104,7 +104,22 @@ fn a_failure_is_tried_again_and_not_before_the_time_that_was_named() {
     let outcome = delivery.finish(RunStatus::Finished, LONG).remove(0);
     assert_eq!(outcome.state, DeliveryState::Delivered, "{outcome:?}");
     assert_eq!(outcome.reason, None);
-    assert_eq!(outcome.resends, 2);
+    assert_eq!((outcome.resends, outcome.failures), (2, 4));
+    let shown = spool.live().unwrap().now();
+    let shown: Vec<_> = shown
+        .iter()
+        .map(|p| {
+            (
+                p.metric.as_str(),
+                p.attributes["lem.sink"].as_str(),
+                p.value,
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [("export.failures", "s", 4.0), ("export.owed", "s", 0.0)]
+    );
     let writes = sink.calls(Call::Write);
     assert_eq!(writes.len(), 3);
     assert!(writes[2].at - writes[1].at >= pause);
@@ -324,6 +339,27 @@ fn a_call_without_an_answer_is_made_again() {
         "{outcome:?}"
     );
     assert_eq!(sink.kept(), [0]);
+}
+
+#[test]
+fn a_sink_that_the_user_lets_wait_has_its_time() {
+    let (_scratch, _, spool) = spool();
+    let waiting = Probe::new("s", |call, _| match call {
+        Call::Finish => Act::Wait(Duration::from_millis(400)),
+        _ => Act::Work,
+    });
+    let policy = Policy {
+        call_timeout: Duration::from_millis(60),
+        ..quick()
+    };
+    let patient = Probe {
+        waits: Duration::from_millis(500),
+        ..waiting.clone()
+    };
+    let delivery = Delivery::start(&spool, vec![patient.boxed()], &policy).unwrap();
+    let outcome = delivery.finish(RunStatus::Finished, Duration::from_millis(200));
+    assert_eq!(outcome[0].state, DeliveryState::Delivered, "{outcome:?}");
+    assert_eq!(patient.calls(Call::Finish).len(), 1);
 }
 
 #[test]

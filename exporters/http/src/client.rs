@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Identity, Method, Url};
 
-use crate::{Auth, Config, Redactor, Remedies, Reply, Request, Tls, status, url_without_secrets};
+use crate::{Auth, Config, Redactor, Remedies, Reply, Request, status, url_without_secrets};
 
 /// A connection pool to one service, with its credentials.
 #[derive(Clone)]
@@ -32,9 +32,9 @@ impl Client {
         PROVIDER.call_once(|| drop(rustls::crypto::ring::default_provider().install_default()));
 
         let (base, from_url) = split_base(&config.base, &config.remedies)?;
-        let auth = match config.auth {
+        let auth = match &config.auth {
             Auth::None => from_url,
-            given => given,
+            given => given.clone(),
         };
         let mut redactor = Redactor::default();
         let headers = headers(&auth, &config.headers, &mut redactor)?;
@@ -43,7 +43,7 @@ impl Client {
             .connect_timeout(config.connect_timeout)
             // a redirect would turn a POST into a GET and carry our headers to a stranger
             .redirect(reqwest::redirect::Policy::none());
-        let http = with_tls(builder, &config.tls)?.build().map_err(|error| {
+        let http = with_tls(builder, &config)?.build().map_err(|error| {
             ExportError::give_up(
                 format!("no HTTP client can be made: {error:#}"),
                 "Check the certificates that the configuration of this sink names",
@@ -185,8 +185,9 @@ fn sensitive(value: &str, what: &str) -> Result<HeaderValue, ExportError> {
 
 fn with_tls(
     mut builder: reqwest::ClientBuilder,
-    tls: &Tls,
+    config: &Config,
 ) -> Result<reqwest::ClientBuilder, ExportError> {
+    let tls = &config.tls;
     if let Some(path) = &tls.ca_path {
         let certificates = Certificate::from_pem_bundle(&read(path)?);
         let certificates = certificates.ok().filter(|found| !found.is_empty());
@@ -194,7 +195,12 @@ fn with_tls(
     }
     if let Some(path) = &tls.client_cert_path {
         let what = "certificate with its private key";
-        let identity = Identity::from_pem(&read(path)?).map_err(|_| not_pem(path, what))?;
+        let mut pem = read(path)?;
+        if let Some(key) = &config.client_key_path {
+            pem.push(b'\n');
+            pem.append(&mut read(key)?);
+        }
+        let identity = Identity::from_pem(&pem).map_err(|_| not_pem(path, what))?;
         builder = builder.identity(identity);
     }
     Ok(builder.tls_danger_accept_invalid_certs(tls.insecure))

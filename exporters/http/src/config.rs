@@ -17,6 +17,8 @@ pub struct Config {
     pub timeout: Duration,
     pub connect_timeout: Duration,
     pub tls: Tls,
+    /// PEM file of our private key, where it is apart from `tls.client_cert_path`.
+    pub client_key_path: Option<PathBuf>,
     pub user_agent: String,
     /// An answer is read up to here.
     pub max_reply_bytes: usize,
@@ -32,6 +34,7 @@ impl Config {
             timeout: Duration::from_secs(120),
             connect_timeout: Duration::from_secs(10),
             tls: Tls::default(),
+            client_key_path: None,
             user_agent: concat!("lem/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_reply_bytes: 32 << 20,
             remedies: Remedies::default(),

@@ -87,10 +87,11 @@ impl MlflowExporter {
 
     /// The state with which the batch that begins with record `n` is to be encoded.
     fn encoding_at(&self, n: u64) -> State {
+        // Delivery leaves out what it thinned away whole: a batch may begin after `next`.
         let latest = std::iter::once(&self.memory.encoding).chain(&self.before);
         latest
-            .into_iter()
-            .find(|state| state.next == n)
+            .filter(|state| state.next <= n)
+            .max_by_key(|state| state.next)
             .cloned()
             .unwrap_or_default()
     }

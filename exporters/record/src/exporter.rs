@@ -45,6 +45,12 @@ pub trait Exporter: Send {
         deadline: Duration,
     ) -> Result<Receipt, ExportError>;
 
+    /// How long [`Exporter::finish`] may wait by the user's wish, where that is longer
+    /// than a call may take: a sink that is read waits for its reader.
+    fn waits(&self, _run: &RunContext) -> Duration {
+        Duration::ZERO
+    }
+
     /// What the sink must remember between processes (remote ids); kept in the cursor file.
     fn state(&self) -> Value;
 }

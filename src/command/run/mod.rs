@@ -2,7 +2,8 @@
 //!
 //! Validate first and purely, touch the world second, measure third.
 
-mod flags;
+mod dry_run;
+pub(super) mod flags;
 mod interrupt;
 mod prepare;
 mod progress;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
 use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table, Warning};
 
-use super::{Exit, Failure, Outcome, close, export, results, say, show};
+use super::{Exit, Failure, Outcome, close, export, results, say, show, summary};
 use crate::cli::{Format, RunArgs};
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
@@ -37,7 +38,7 @@ pub fn run(args: &RunArgs) -> Outcome {
     let unbuilt = super::settings::require_built(&resolved)?;
     let exporters = exporters(&resolved)?;
     if args.dry_run {
-        return flags::dry_run(&resolved, exporters);
+        return dry_run::dry_run(args, &resolved, &exporters);
     }
     let cancel = Cancel::default();
     interrupt::watch(&cancel);
@@ -181,6 +182,7 @@ fn finish(
     drop(spool);
     let result = close::write_result(&folder, &delivered)?;
     show(&results::text(&result, args.format)?);
+    summary::of_run(&resolved.ecosystem, &result);
     for outcome in &delivered {
         // The table tells of deliveries itself.
         if args.format == Format::Json || !outcome.complete() {

@@ -1,5 +1,6 @@
 //! Everything before the first measured window: meters, idle power, model, prompts.
 
+use std::path::Path;
 use std::time::Duration;
 
 use lem_record::{Record, Warning};
@@ -30,18 +31,7 @@ pub struct Prepared {
 pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure> {
     let config = &resolved.config;
     let ecosystem = &resolved.ecosystem;
-    let folder = resolved.files.first().and_then(|file| file.parent());
-    let folder = folder.map(|f| {
-        if f.as_os_str().is_empty() {
-            std::path::Path::new(".")
-        } else {
-            f
-        }
-    });
-    let environment = environment::collect(&Inputs {
-        config_folder: folder,
-        ..env::inputs(ecosystem)
-    });
+    let environment = surroundings(resolved);
 
     let detected = meter::detect_for_run(config, ecosystem.get("CUDA_VISIBLE_DEVICES"));
     let sources: Vec<Source> = detected.sources().cloned().collect();
@@ -83,6 +73,16 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         notes: workload.warnings.clone(),
         workload,
         bare_baseline,
+    })
+}
+
+/// This machine, and the repository of the configuration.
+pub fn surroundings(resolved: &Resolved) -> Environment {
+    let folder = resolved.files.first().and_then(|file| file.parent());
+    let here = |folder: &Path| folder.as_os_str().is_empty();
+    environment::collect(&Inputs {
+        config_folder: folder.map(|f| if here(f) { Path::new(".") } else { f }),
+        ..env::inputs(&resolved.ecosystem)
     })
 }
 

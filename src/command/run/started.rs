@@ -11,6 +11,7 @@ use super::prepare::Prepared;
 use crate::cli::RunArgs;
 use crate::command::{Failure, close};
 use crate::config::{self, Resolved};
+use crate::environment::{self, Environment};
 use crate::sinks;
 
 /// Sorts by time, is readable, and differs between machines that start together:
@@ -83,7 +84,7 @@ pub fn started(
         name: name(args, config),
         config: resolved.tree.clone(),
         provenance: resolved.origins.clone(),
-        tags: tags(resolved, prepared),
+        tags: tags(resolved, &prepared.environment),
         boot_id: environment
             .pointer("/host/boot_id")
             .and_then(|id| id.as_str())
@@ -103,7 +104,7 @@ pub fn started(
 }
 
 /// `--name`, else the configuration's name, else the model's short name.
-fn name(args: &RunArgs, config: &config::Config) -> String {
+pub(super) fn name(args: &RunArgs, config: &config::Config) -> String {
     let model = config.model_name.as_deref().unwrap_or("run");
     let short = model.rsplit(['/', '#', ':']).next().unwrap_or(model);
     args.name
@@ -112,8 +113,9 @@ fn name(args: &RunArgs, config: &config::Config) -> String {
         .unwrap_or_else(|| short.to_owned())
 }
 
-/// Who and where from; the user's own tags beat ours.
-fn tags(resolved: &Resolved, prepared: &Prepared) -> BTreeMap<String, String> {
+/// Who and where from: what git says of the configuration's folder, under what the CI says
+/// of the job, under the user's own tags.
+pub(super) fn tags(resolved: &Resolved, environment: &Environment) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::new();
     let mut put = |key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -128,7 +130,7 @@ fn tags(resolved: &Resolved, prepared: &Prepared) -> BTreeMap<String, String> {
             .first()
             .map(|file| file.display().to_string()),
     );
-    let git = prepared.environment.config_git.value();
+    let git = environment.config_git.value();
     put("git.commit", git.map(|git| git.commit.clone()));
     put(
         "git.branch",
@@ -141,6 +143,10 @@ fn tags(resolved: &Resolved, prepared: &Prepared) -> BTreeMap<String, String> {
     put("backend", Some(resolved.config.backend.as_str().to_owned()));
     put("model", resolved.config.model_name.clone());
     put("note", resolved.config.notes.clone());
+    let ecosystem = &resolved.ecosystem;
+    tags.extend(environment::ci(|name| {
+        ecosystem.get(name).map(str::to_owned)
+    }));
     tags.extend(resolved.config.tags.clone());
     tags
 }

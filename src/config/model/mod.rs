@@ -21,7 +21,12 @@ pub use backends::{
 pub use costs::{Carbon, Cost, PowerModel};
 pub use decoding::{Batching, BatchingStrategy, Decoder, DecoderPreset};
 pub use engine::{Backend, LoadFormat, Precision};
-pub use integrations::{FilesSection, Integrations, Io, LaterSink, MlflowSection, WandbSection};
+pub use integrations::{
+    FilesSection, Integrations, Io, LaterSink, MlflowSection, OpenMetricsSection, OtlpCompression,
+    OtlpProtocol, OtlpSection, OtlpTemporality, PrometheusSection, PrometheusTls,
+    PushgatewaySection, RemoteWriteProtocol, RemoteWriteSection, TextfileSection, WandbMode,
+    WandbSection,
+};
 pub use measurement::{Baseline, Measurement, Warmup};
 pub use prompts::{Distribution, Length, Prompts, PromptsKind};
 pub use root::Config;

@@ -10,6 +10,7 @@ use lem_record::{ExportError, Exporter, Receipt, RunContext, RunStatus, Stamp};
 use tokio::time::{Instant, timeout};
 
 use super::batch::Batch;
+use super::health::Health;
 use super::policy::{Policy, Setbacks};
 use crate::cursor::{Cursor, LastError};
 use crate::gate::{Door, Stop, Turn};
@@ -27,6 +28,7 @@ pub(super) struct Courier<'a> {
     reader: Option<LogReader<BufReader<File>>>,
     batch: Batch,
     setbacks: Setbacks,
+    health: Option<Health>,
     /// What the run's thread sees of us.
     shared: Arc<Mutex<Outcome>>,
 }
@@ -77,6 +79,7 @@ impl<'a> Courier<'a> {
                 ..Cursor::new(&run.run_id, &destination)
             };
         }
+        let health = run.live.as_deref().map(|board| Health::new(board, name));
         let courier = Self {
             name,
             exporter,
@@ -88,6 +91,7 @@ impl<'a> Courier<'a> {
             reader: None,
             batch: Batch::default(),
             setbacks: Setbacks::default(),
+            health,
             shared,
         };
         courier.show(|outcome| outcome.notes.extend(note));
@@ -119,14 +123,14 @@ impl<'a> Courier<'a> {
                     Some(())
                 }
                 Step::Failed { reason, after } => {
-                    self.error(reason, None);
+                    self.failed(reason, None);
                     drop(turn);
                     let told = after.map(|after| after.min(self.policy.longest_retry_after));
                     let pause = told.unwrap_or_else(|| self.setbacks.pause(&self.policy));
                     self.door.rest(pause, told.is_some()).await
                 }
                 Step::GaveUp { reason, remedy } => {
-                    self.error(reason, Some(remedy));
+                    self.failed(reason, Some(remedy));
                     break DeliveryState::GaveUp;
                 }
                 Step::OutOfTime => break DeliveryState::Owing,
@@ -226,8 +230,13 @@ impl<'a> Courier<'a> {
 
     async fn finish(&mut self, status: RunStatus, deadline: Instant) -> Step {
         let left = deadline.saturating_duration_since(Instant::now());
+        let waits = self.exporter.waits(&self.run) + super::SETTLING;
+        let limit = self
+            .setbacks
+            .call_timeout(&self.policy)
+            .max(waits)
+            .min(left);
         let call = self.exporter.finish(status, left);
-        let limit = self.setbacks.call_timeout(&self.policy).min(left);
         match guarded(&mut self.door, limit, call).await {
             Called::Answered(Ok(receipt)) => {
                 self.finished(receipt);
@@ -273,6 +282,11 @@ impl<'a> Courier<'a> {
         }
     }
 
+    fn failed(&mut self, reason: String, remedy: Option<String>) {
+        self.cursor.failures += 1;
+        self.error(reason, remedy);
+    }
+
     fn error(&mut self, reason: String, remedy: Option<String>) {
         self.cursor.last_error = Some(LastError {
             unix_ms: Stamp::now().unix_ms(),
@@ -306,11 +320,15 @@ impl<'a> Courier<'a> {
             outcome.rejected = cursor.rejected_count;
             outcome.rejections.clone_from(&cursor.rejected);
             outcome.resends = cursor.resends;
+            outcome.failures = cursor.failures;
             outcome.receipt.clone_from(&cursor.receipt);
             let error = cursor.last_error.clone();
             outcome.reason = error.as_ref().map(|error| error.reason.clone());
             outcome.remedy = error.and_then(|error| error.remedy);
         });
+        if let Some(health) = &self.health {
+            health.show(cursor, self.door.view().position.next);
+        }
     }
 
     fn show(&self, change: impl FnOnce(&mut Outcome)) {

@@ -11,6 +11,7 @@
 
 mod batch;
 mod courier;
+mod health;
 mod policy;
 
 use std::io;
@@ -38,6 +39,9 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
 /// A courier that minds the deadline is back within this.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// A sink that waits by the user's wish ([`Exporter::waits`]) ends that itself, within this.
+const SETTLING: Duration = Duration::from_secs(1);
+
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
     #[error(transparent)]
@@ -56,6 +60,8 @@ pub struct Delivery {
     folder: PathBuf,
     gate: Arc<Gate>,
     outcomes: Vec<Arc<Mutex<Outcome>>>,
+    /// The longest of what sinks wait for by the user's wish.
+    waits: Duration,
     /// Each courier's place in `outcomes`, as it comes back.
     back: mpsc::Receiver<usize>,
 }
@@ -82,11 +88,13 @@ impl Delivery {
             folder: run.folder.clone(),
             gate,
             outcomes: Vec::new(),
+            waits: Duration::ZERO,
             back,
         };
         for (place, exporter) in sinks.into_iter().enumerate() {
             let name = exporter.name();
             let outcome = Arc::new(Mutex::new(Outcome::new(name, &exporter.destination())));
+            delivery.waits = delivery.waits.max(exporter.waits(run));
             delivery.outcomes.push(Arc::clone(&outcome));
             let (run, gate, lock) = (run.clone(), Arc::clone(&delivery.gate), Arc::clone(lock));
             let (policy, done) = (policy.clone(), done.clone());
@@ -116,7 +124,8 @@ impl Delivery {
         outcomes.collect()
     }
 
-    /// The run has ended: delivers the rest, as far as it gets within `deadline`,
+    /// The run has ended: delivers the rest, as far as it gets within `deadline`, or
+    /// within what a sink waits for where that is longer ([`Exporter::waits`]),
     /// tells each sink how the run ended, and says what is owed. Commit before.
     pub fn finish(self, status: RunStatus, deadline: Duration) -> Vec<Outcome> {
         self.end(Some(status), deadline)
@@ -124,6 +133,10 @@ impl Delivery {
 
     fn end(self, status: Option<RunStatus>, deadline: Duration) -> Vec<Outcome> {
         let now = Instant::now();
+        let deadline = match self.waits {
+            Duration::ZERO => deadline,
+            waits => deadline.max(waits + SETTLING),
+        };
         let deadline = now
             .checked_add(deadline)
             .unwrap_or(now + Duration::from_secs(86_400 * 365));

@@ -32,6 +32,8 @@ pub enum Act {
     Retry(Option<Duration>),
     GiveUp,
     Hang,
+    /// As a sink that waits for its reader.
+    Wait(Duration),
     /// Holds its thread, as no good sink does.
     Block(Duration),
     Panic,
@@ -54,15 +56,16 @@ pub struct World {
     pub through: u64,
 }
 
-type Script = dyn Fn(Call, usize) -> Act + Send + Sync;
+pub type Script = dyn Fn(Call, usize) -> Act + Send + Sync;
 
 /// The exporter. `script` is asked with the call and how many such calls there were.
 #[derive(Clone)]
 pub struct Probe {
     pub name: &'static str,
     pub world: Arc<Mutex<World>>,
-    script: Arc<Script>,
-    forgets: bool,
+    pub waits: Duration,
+    pub script: Arc<Script>,
+    pub forgets: bool,
 }
 
 impl Probe {
@@ -73,6 +76,7 @@ impl Probe {
         Self {
             name,
             world: Arc::default(),
+            waits: Duration::ZERO,
             script: Arc::new(script),
             forgets: false,
         }
@@ -138,6 +142,7 @@ impl Probe {
         };
         match act {
             Act::Hang => std::future::pending().await,
+            Act::Wait(time) => tokio::time::sleep(time).await,
             Act::Block(time) => std::thread::sleep(time),
             Act::Panic => panic!("a scripted panic with s3cret"),
             Act::Retry(after) => {
@@ -212,6 +217,10 @@ impl Exporter for Probe {
             look_at: Some("memory:here".into()),
             details: Value::Null,
         })
+    }
+
+    fn waits(&self, _: &RunContext) -> Duration {
+        self.waits
     }
 
     fn state(&self) -> Value {

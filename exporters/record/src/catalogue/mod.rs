@@ -5,6 +5,7 @@
 //! [`MetricDef::otel_name`], [`MetricDef::prometheus_name`]).
 
 mod names;
+mod points;
 mod table;
 
 pub use names::prometheus_name;

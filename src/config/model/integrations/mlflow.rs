@@ -22,6 +22,9 @@ pub struct MlflowSection {
     pub upload_artifacts: Option<bool>,
     /// Send the sampled series under the keys that MLflow's system-metrics page draws. Left out: yes.
     pub system_metrics: Option<bool>,
+    /// Send the run's spans too, by OTLP, so that they show beside its metrics (the sink
+    /// `mlflow-traces`). The server must be MLflow 3.6 or newer.
+    pub traces: bool,
     /// Longest wait for one answer, seconds.
     #[schemars(range(min = 0.1, max = 3_600.0))]
     pub timeout_s: Option<f64>,

@@ -3,6 +3,12 @@
 mod files;
 mod later;
 mod mlflow;
+mod openmetrics;
+mod otlp;
+mod prometheus;
+mod pushgateway;
+mod remote_write;
+mod textfile;
 mod wandb;
 
 use schemars::JsonSchema;
@@ -11,7 +17,13 @@ use serde::{Deserialize, Serialize};
 pub use files::FilesSection;
 pub use later::LaterSink;
 pub use mlflow::MlflowSection;
-pub use wandb::WandbSection;
+pub use openmetrics::OpenMetricsSection;
+pub use otlp::{OtlpCompression, OtlpProtocol, OtlpSection, OtlpTemporality};
+pub use prometheus::{PrometheusSection, PrometheusTls};
+pub use pushgateway::PushgatewaySection;
+pub use remote_write::{RemoteWriteProtocol, RemoteWriteSection};
+pub use textfile::TextfileSection;
+pub use wandb::{WandbMode, WandbSection};
 
 /// Files and folders.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,10 +52,10 @@ pub struct Integrations {
     pub mlflow: MlflowSection,
     pub wandb: WandbSection,
     pub files: FilesSection,
-    pub prometheus: LaterSink,
-    pub pushgateway: LaterSink,
-    pub remote_write: LaterSink,
-    pub openmetrics: LaterSink,
-    pub textfile: LaterSink,
-    pub otlp: LaterSink,
+    pub prometheus: PrometheusSection,
+    pub pushgateway: PushgatewaySection,
+    pub remote_write: RemoteWriteSection,
+    pub openmetrics: OpenMetricsSection,
+    pub textfile: TextfileSection,
+    pub otlp: OtlpSection,
 }
