@@ -26,10 +26,6 @@ impl Subject for Receiver {
         self.at(&self.fake.server.url())
     }
 
-    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
-        Some(self.at(url))
-    }
-
     async fn remote(&self) -> Vec<String> {
         self.fake.facts()
     }

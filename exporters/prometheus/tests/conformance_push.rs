@@ -47,14 +47,6 @@ impl Subject for RemoteWrite {
         Box::new(RemoteWriteExporter::new(config).unwrap())
     }
 
-    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
-        let config = RemoteWriteConfig {
-            url: Some(format!("{url}/api/v1/write")),
-            ..RemoteWriteConfig::default()
-        };
-        Some(Box::new(RemoteWriteExporter::new(config).unwrap()))
-    }
-
     async fn remote(&self) -> Vec<String> {
         self.receiver.facts()
     }
@@ -184,14 +176,6 @@ impl Subject for Pushgateway {
         let lines =
             texts.flat_map(|(path, text)| text.lines().map(move |line| format!("{path} {line}")));
         lines.collect()
-    }
-
-    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
-        let config = PushgatewayConfig {
-            url: Some(url.to_owned()),
-            ..PushgatewayConfig::default()
-        };
-        Some(Box::new(PushgatewayExporter::pushgateway(config).unwrap()))
     }
 
     fn server(&self) -> Option<&FakeServer> {

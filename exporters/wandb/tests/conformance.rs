@@ -27,10 +27,6 @@ impl Subject for Online {
         at(&self.0.server.url())
     }
 
-    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
-        Some(at(url))
-    }
-
     async fn remote(&self) -> Vec<String> {
         self.0.facts()
     }

@@ -7,7 +7,7 @@ use lem_record::{
 };
 use serde_json::{Value, json};
 
-use super::record::{attributes, cycle_start, measured, started};
+use super::record::{attributes, cycle_start, cycles_table, measured, started};
 use super::{Golden, artifact, metrics, write, write_files};
 
 /// Lengths of texts that some service takes at most, in characters or in bytes.
@@ -154,6 +154,7 @@ pub fn not_finite(folder: &Path) -> Golden {
         }
     }
     records.extend(metrics::analysed());
+    records.push(cycles_table());
     records.extend(files.into_iter().map(Record::Artifact));
     records.push(finished());
     write(folder, records)

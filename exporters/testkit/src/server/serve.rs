@@ -75,6 +75,15 @@ async fn connection(
     shared: &Shared,
 ) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
+    // as servers do with what is no HTTP, such as a greeting in TLS
+    if !stream
+        .fill_buf()
+        .await?
+        .first()
+        .is_none_or(u8::is_ascii_uppercase)
+    {
+        return send(stream.get_mut(), &Response::new(400), false).await;
+    }
     while let Some(request) = read_request(&mut stream).await? {
         let last = request
             .header("connection")
