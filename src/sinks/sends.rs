@@ -62,6 +62,7 @@ const SENDS: &[(&str, &[Kind])] = &[
     ("remote-write", &[Metrics, CycleMetrics, Series]),
     ("openmetrics", &[Metrics, CycleMetrics, Series]),
     ("textfile", &[Metrics]),
+    ("mlflow-traces", &[Spans]),
     ("otlp", &[Metrics, CycleMetrics, Series, Spans, Warnings]),
     (
         "files",

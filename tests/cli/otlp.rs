@@ -78,26 +78,26 @@ fn what_is_owed_is_delivered_later() {
 }
 
 #[test]
-fn a_dry_run_proves_the_receiver_and_tells_what_has_no_effect() {
+fn a_check_proves_the_receiver_and_tells_what_has_no_effect() {
     let bench = Bench::new();
     let server = receiver();
-    let dry = |url: &str| {
+    let check = |url: &str, code| {
         let out = bench
             .lem()
-            .args(["run", "tiny.yaml", "--otlp", "--dry-run"])
+            .args(["sinks", "check", "--to", "otlp"])
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", url)
             .env("OTEL_PROPAGATORS", "b3")
             .output()
             .unwrap();
-        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+        assert_eq!(out.status.code(), Some(code), "{}", stderr(&out));
         String::from_utf8_lossy(&out.stdout).into_owned()
     };
-    let good = dry(&server.url());
+    let good = check(&server.url(), 0);
     assert!(good.contains("takes OTLP"), "{good}");
     assert!(good.contains("OTEL_PROPAGATORS has no effect"), "{good}");
     server.go_down();
-    let dead = dry(&server.url());
-    assert!(dead.contains("NO. nothing listens"), "{dead}");
+    let dead = check(&server.url(), 1);
+    assert!(dead.contains("nothing listens"), "{dead}");
 }
 
 #[test]

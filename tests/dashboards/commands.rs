@@ -110,6 +110,10 @@ fn every_configuration_that_is_shown_loads() {
             .unwrap();
         let said = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
         assert!(out.status.success(), "{block}\n{said}");
-        assert!(!said.contains("warning"), "{block}\n{said}");
+        // cargo's own build variables are none of the configuration's
+        let warned = said
+            .lines()
+            .any(|line| line.starts_with("warning") && !line.contains("LEM_BUILT_"));
+        assert!(!warned, "{block}\n{said}");
     }
 }

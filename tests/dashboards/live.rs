@@ -52,7 +52,7 @@ fn a_run_is_seen_while_it_goes_on_and_its_result_after_it() {
     let bench = Bench::new();
     let out = bench
         .lem()
-        .args(["run", "tiny.yaml", "--format", "json", "--cycles", "100"])
+        .args(["run", "tiny.yaml", "--format", "json", "--cycles", "800"])
         .args(["--set", "num_input_prompts=16", "--linger=20"])
         .arg(format!("--prometheus=127.0.0.1:{port}"))
         .output()
@@ -70,7 +70,16 @@ fn a_run_is_seen_while_it_goes_on_and_its_result_after_it() {
         let asked = asked.iter().find(|asked| asked.place == *place);
         let asked = asked.unwrap_or_else(|| panic!("there is no {place}"));
         let expression = filled(&asked.expression, &run);
-        match server.query_over(&expression, asked.instant, now(), 60) {
+        // A scrape that has just been answered may not be stored yet.
+        let mut answer = server.query_over(&expression, asked.instant, now(), 60);
+        for _ in 0..50 {
+            if answer.as_ref().is_ok_and(|series| !series.is_empty()) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            answer = server.query_over(&expression, asked.instant, now(), 60);
+        }
+        match answer {
             Ok(series) if series.is_empty() => {
                 wrong.push(format!("{place}: no answer to {expression}"))
             }

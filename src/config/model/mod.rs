@@ -22,7 +22,7 @@ pub use costs::{Carbon, Cost, PowerModel};
 pub use decoding::{Batching, BatchingStrategy, Decoder, DecoderPreset};
 pub use engine::{Backend, LoadFormat, Precision};
 pub use integrations::{
-    FilesSection, Integrations, Io, LaterSink, MlflowSection, OpenMetricsSection, OtlpCompression,
+    FilesSection, Integrations, Io, MlflowSection, OpenMetricsSection, OtlpCompression,
     OtlpProtocol, OtlpSection, OtlpTemporality, PrometheusSection, PrometheusTls,
     PushgatewaySection, RemoteWriteProtocol, RemoteWriteSection, TextfileSection, WandbMode,
     WandbSection,

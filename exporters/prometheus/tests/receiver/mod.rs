@@ -60,7 +60,11 @@ impl Receiver {
     pub fn facts(&self) -> Vec<String> {
         let store = self.store.lock().unwrap();
         let line = |series: &str, (t, bits): (&i64, &u64)| {
-            format!("{series} {t} {} {bits:x}", f64::from_bits(*bits))
+            match *bits {
+                // a stale marker is no number, but a message
+                0x7ff0_0000_0000_0002 => format!("{series} {t} stale"),
+                _ => format!("{series} {t} {} {bits:x}", f64::from_bits(*bits)),
+            }
         };
         let series = store.series.iter();
         series

@@ -97,6 +97,33 @@ pub(super) async fn ask<T: DeserializeOwned>(
     query: Query,
     variables: Value,
 ) -> Result<T, ExportError> {
+    let reply = post(client, query, &variables).await?;
+    read(client, query, &reply)
+}
+
+/// As [`ask`]; nothing where the question is too large for the other end (413).
+pub(super) async fn ask_if_it_fits<T: DeserializeOwned>(
+    client: &Client,
+    query: Query,
+    variables: &Value,
+) -> Result<Option<T>, ExportError> {
+    let reply = post(client, query, variables).await?;
+    match reply.status {
+        413 => Ok(None),
+        _ => read(client, query, &reply).map(Some),
+    }
+}
+
+async fn post(client: &Client, query: Query, variables: &Value) -> Result<Reply, ExportError> {
+    let body = json!({"operationName": query.name, "query": query.text, "variables": variables});
+    client.post("/graphql").json(&body).send().await
+}
+
+fn read<T: DeserializeOwned>(
+    client: &Client,
+    query: Query,
+    reply: &Reply,
+) -> Result<T, ExportError> {
     #[derive(Deserialize)]
     struct Answer<T> {
         #[serde(default = "Option::default")]
@@ -109,10 +136,8 @@ pub(super) async fn ask<T: DeserializeOwned>(
         #[serde(default)]
         message: String,
     }
-    let body = json!({"operationName": query.name, "query": query.text, "variables": variables});
-    let reply = client.post("/graphql").json(&body).send().await?;
     if !reply.is_success() {
-        return Err(refused(client, query, &reply));
+        return Err(refused(client, query, reply));
     }
     // the data of an answer with errors may have another shape
     let answer: Answer<Value> = reply.json()?;

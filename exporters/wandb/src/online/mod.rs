@@ -89,7 +89,12 @@ impl Online {
         };
         if !plan.defined.is_empty() {
             let settings = encode::run_settings(scope, &stored.state);
-            self.update(&settings).await?;
+            let left_out = self.update(&settings).await?;
+            let last = batch.last().map_or(0, |envelope| envelope.n);
+            stored.rejected.extend(left_out.into_iter().map(|key| Rejected {
+                n: last,
+                reason: format!("the part {key} of the configuration is too large for W&B, or for a proxy before it (413)"),
+            }));
         }
         // what a row refers to comes before the row
         let mut uploads = Vec::new();
@@ -181,10 +186,12 @@ impl Online {
         }
     }
 
-    async fn update(&self, settings: &RunSettings) -> Result<(), ExportError> {
+    /// Keys of the configuration that were left out, as too large.
+    async fn update(&self, settings: &RunSettings) -> Result<Vec<String>, ExportError> {
         let (client, remote) = (&self.client, Some(&self.remote));
-        run::upsert(client, remote, settings, Send::Config, &self.theirs).await?;
-        Ok(())
+        let (_, left_out) =
+            run::upsert(client, remote, settings, Send::Config, &self.theirs).await?;
+        Ok(left_out)
     }
 
     fn summary(&self, state: &State) -> String {

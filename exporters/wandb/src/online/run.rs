@@ -180,18 +180,20 @@ pub(crate) async fn open(
     };
     let settings = encode::run_settings(&Scope { base, ..*scope }, state);
     let known = known.map(|(remote, _)| remote);
-    let remote = upsert(client, known, &settings, send, &theirs).await?;
+    // What is left out here is left out again, and told, with the first metrics.
+    let (remote, _) = upsert(client, known, &settings, send, &theirs).await?;
     Ok((remote, base, theirs))
 }
 
-/// Makes the run, or brings it up to date.
+/// Makes the run, or brings it up to date. Where that is too large for the other end, the
+/// largest parts of the configuration are left out, one after the other: their keys.
 pub(super) async fn upsert(
     client: &Client,
     known: Option<&Remote>,
     settings: &RunSettings,
     send: Send,
     theirs: &Theirs,
-) -> Result<Remote, ExportError> {
+) -> Result<(Remote, Vec<String>), ExportError> {
     #[derive(Deserialize)]
     struct Upserted {
         #[serde(rename = "upsertBucket")]
@@ -215,20 +217,49 @@ pub(super) async fn upsert(
     struct Entity {
         name: String,
     }
-    let variables = variables(known, settings, send, theirs);
-    let upserted: Upserted = graphql::ask(client, UPSERT_BUCKET, variables).await?;
+    let mut config = merged(&settings.config, theirs);
+    let mut left_out = Vec::new();
+    let upserted: Upserted = loop {
+        let variables = variables(known, settings, send, &config);
+        if let Some(upserted) = graphql::ask_if_it_fits(client, UPSERT_BUCKET, &variables).await? {
+            break upserted;
+        }
+        match largest(&config) {
+            Some(key) => {
+                config.remove(&key);
+                left_out.push(key);
+            }
+            // nothing is left to leave out: asked again for its error
+            None => break graphql::ask(client, UPSERT_BUCKET, variables).await?,
+        }
+    };
     let bucket = upserted.inner.bucket;
     let Some(project) = bucket.project else {
         return Err(ExportError::retry("W&B did not say whose run it made"));
     };
-    Ok(Remote {
+    let remote = Remote {
         entity: project.entity.name,
         project: project.name,
         run: bucket.name,
-    })
+    };
+    Ok((remote, left_out))
 }
 
-fn variables(known: Option<&Remote>, settings: &RunSettings, send: Send, theirs: &Theirs) -> Value {
+/// The key of the largest part; `lem` says where lem's lines begin and is never left out,
+/// `_wandb` has the step metrics and goes last.
+fn largest(config: &Map<String, Value>) -> Option<String> {
+    let parts = config.iter().filter(|(key, _)| *key != "lem");
+    parts
+        .max_by_key(|(key, value)| (*key != "_wandb", value.to_string().len()))
+        .map(|(key, _)| key.clone())
+}
+
+fn variables(
+    known: Option<&Remote>,
+    settings: &RunSettings,
+    send: Send,
+    config: &Map<String, Value>,
+) -> Value {
     let (entity, project, name) = match known {
         Some(remote) => (
             Some(remote.entity.as_str()),
@@ -241,12 +272,11 @@ fn variables(known: Option<&Remote>, settings: &RunSettings, send: Send, theirs:
             settings.id.as_str(),
         ),
     };
-    let config = merged(&settings.config, theirs);
     let mut variables = json!({
         "entity": entity,
         "project": project,
         "name": name,
-        "config": Value::Object(config).to_string(),
+        "config": Value::Object(config.clone()).to_string(),
     });
     let new = send == Send::All;
     let chosen = [

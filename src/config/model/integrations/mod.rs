@@ -1,7 +1,6 @@
 //! `io` and `integrations`: where a run goes. One file a sink.
 
 mod files;
-mod later;
 mod mlflow;
 mod openmetrics;
 mod otlp;
@@ -15,7 +14,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use files::FilesSection;
-pub use later::LaterSink;
 pub use mlflow::MlflowSection;
 pub use openmetrics::OpenMetricsSection;
 pub use otlp::{OtlpCompression, OtlpProtocol, OtlpSection, OtlpTemporality};
