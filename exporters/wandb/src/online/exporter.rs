@@ -173,13 +173,16 @@ impl Exporter for OnlineExporter {
             let seconds = deadline.as_secs_f64();
             ExportError::retry(format!("no time was left to finish ({seconds:.1} s)"))
         };
-        tokio::time::timeout(deadline, work).await.map_err(late)??;
+        let left_out = tokio::time::timeout(deadline, work).await.map_err(late)??;
         let remote = &online.remote;
         let mut details = json!({
             "entity": remote.entity,
             "project": remote.project,
             "run_id": remote.run,
         });
+        if !left_out.is_empty() {
+            details["config_left_out_as_too_large"] = json!(left_out);
+        }
         if let (Some(heartbeat), Some(fields)) = (&online.heartbeat, details.as_object_mut()) {
             let (sent, failed, cpu_s) = heartbeat.counts();
             let told = json!({"sent": sent, "failed": failed, "cpu_s": cpu_s});

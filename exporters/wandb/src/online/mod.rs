@@ -158,19 +158,20 @@ impl Online {
         Ok(stored)
     }
 
+    /// Gives the keys of the configuration that were left out, as too large.
     pub async fn finish(
         &mut self,
         scope: &Scope<'_>,
         state: &State,
         status: RunStatus,
-    ) -> Result<(), ExportError> {
+    ) -> Result<Vec<String>, ExportError> {
         if let Some(heartbeat) = &self.heartbeat {
             heartbeat.stop();
         }
         let mut state = state.clone();
         state.status = Some(status);
         let settings = encode::run_settings(scope, &state);
-        self.update(&settings).await?;
+        let left_out = self.update(&settings).await?;
         let chunk = Chunk {
             summary: Some(self.summary(&state)),
             exit_code: Some(encode::exit_code(status)),
@@ -178,7 +179,7 @@ impl Online {
         };
         let refused = self.stream.send(&self.client, &self.remote, chunk).await?;
         match refused.into_iter().next() {
-            None => Ok(()),
+            None => Ok(left_out),
             Some((_, reason)) => Err(ExportError::give_up(
                 reason,
                 "Raise the body size limit of the proxy before the server",

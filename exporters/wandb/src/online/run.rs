@@ -229,6 +229,7 @@ pub(super) async fn upsert(
                 config.remove(&key);
                 left_out.push(key);
             }
+            None if only_bases(&mut config) => left_out.push("lem".to_owned()),
             // nothing is left to leave out: asked again for its error
             None => break graphql::ask(client, UPSERT_BUCKET, variables).await?,
         }
@@ -243,6 +244,17 @@ pub(super) async fn upsert(
         run: bucket.name,
     };
     Ok((remote, left_out))
+}
+
+/// Leaves of lem's own part what a later export needs; whether there was more.
+fn only_bases(config: &mut Map<String, Value>) -> bool {
+    let part = config.get_mut("lem").and_then(|lem| lem.get_mut("value"));
+    let Some(Value::Object(part)) = part else {
+        return false;
+    };
+    let before = part.len();
+    part.retain(|key, _| key == "bases");
+    part.len() < before
 }
 
 /// The key of the largest part; `lem` says where lem's lines begin and is never left out,
