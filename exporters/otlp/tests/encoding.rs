@@ -221,13 +221,15 @@ fn logs_of_the_golden_run() {
 #[test]
 fn the_resource_names_no_person_and_no_path() {
     let started = golden::started();
-    let mut config = OtlpConfig::default();
-    config.resource_attributes = BTreeMap::from([
-        ("deployment.environment.name".to_owned(), "lab".to_owned()),
-        ("host.name".to_owned(), "mine".to_owned()),
-        ("service.instance.id".to_owned(), "not the run".to_owned()),
-        (String::new(), "nothing".to_owned()),
-    ]);
+    let config = OtlpConfig {
+        resource_attributes: BTreeMap::from([
+            ("deployment.environment.name".to_owned(), "lab".to_owned()),
+            ("host.name".to_owned(), "mine".to_owned()),
+            ("service.instance.id".to_owned(), "not the run".to_owned()),
+            (String::new(), "nothing".to_owned()),
+        ]),
+        ..OtlpConfig::default()
+    };
     let scope = Scope {
         run_id: RUN_ID,
         started: &started,
