@@ -1,17 +1,16 @@
 //! What every sink must do, whatever it speaks.
 //!
 //! ```no_run
-//! # use lem_testkit::{FakeServer, conformance::{self, Subject}};
+//! # use lem_testkit::conformance::{self, Subject};
 //! # use lem_record::Exporter;
-//! # struct MySubject;
+//! # struct MySubject(fn() -> Box<dyn Exporter>);
 //! # #[async_trait::async_trait]
 //! # impl Subject for MySubject {
-//! #     fn exporter(&self) -> Box<dyn Exporter> { unimplemented!() }
+//! #     fn exporter(&self) -> Box<dyn Exporter> { (self.0)() }
 //! #     async fn remote(&self) -> Vec<String> { Vec::new() }
 //! # }
-//! # fn my_subject() -> MySubject { MySubject }
-//! # async fn test() {
-//! conformance::run(my_subject).await; // my_subject makes a fresh other end each time
+//! # async fn test(my_exporter: fn() -> Box<dyn Exporter>) {
+//! conformance::run(|| MySubject(my_exporter)).await; // a fresh other end each time
 //! # }
 //! ```
 
