@@ -18,6 +18,10 @@ impl Subject for Folder {
         Box::new(Files::new(self.0.path().join("copies")))
     }
 
+    fn writes_files(&self) -> bool {
+        true
+    }
+
     async fn remote(&self) -> Vec<String> {
         let mut facts = Vec::new();
         walk(self.0.path(), &mut |path| {

@@ -16,14 +16,18 @@ struct Server(Fake);
 #[async_trait]
 impl Subject for Server {
     fn exporter(&self) -> Box<dyn Exporter> {
+        self.exporter_at(&self.0.server.url()).unwrap()
+    }
+
+    fn exporter_at(&self, url: &str) -> Option<Box<dyn Exporter>> {
         let config = MlflowConfig {
-            tracking_uri: Some(self.0.server.url().replace("://", "://ann:hunter2-url@")),
+            tracking_uri: Some(url.replace("://", "://ann:hunter2-url@")),
             username: Some("ann".into()),
             password: Some(Secret::new("hunter2-password")),
             token: Some(Secret::new("hunter2-token")),
             ..MlflowConfig::default()
         };
-        Box::new(MlflowExporter::new(config).unwrap())
+        Some(Box::new(MlflowExporter::new(config).unwrap()))
     }
 
     async fn remote(&self) -> Vec<String> {
@@ -56,6 +60,10 @@ impl Subject for Files {
             ..MlflowConfig::default()
         };
         Box::new(MlflowExporter::new(config).unwrap())
+    }
+
+    fn writes_files(&self) -> bool {
+        true
     }
 
     async fn remote(&self) -> Vec<String> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lem_record::{
-    Check, CheckOutcome, Envelope, ExportError, Exporter, Receipt, RunContext, RunStatus, Secret,
-    Written,
+    Check, CheckOutcome, Envelope, ExportError, Exporter, Receipt, Rejected, RunContext, RunStatus,
+    Secret, Written,
 };
 use lem_testkit::conformance::{self, Subject};
 use lem_testkit::{FakeServer, Request, Response};
@@ -31,7 +31,10 @@ enum Flaw {
     ChecksByWriting,
     SkipsTheLastOfABatch,
     DiesOfHostileNames,
+    LosesWhatIsTooLarge,
 }
+
+const TOO_LARGE: &str = "status 413";
 
 /// PUTs records as lines, which the other end keeps by run and number.
 struct Sink {
@@ -93,6 +96,7 @@ impl Sink {
                     "Set SINK_TOKEN",
                 ))
             }
+            Some(413) => Err(ExportError::give_up(TOO_LARGE, "Split it")),
             Some(503) if self.flaw == Flaw::GivesUpOn503 => {
                 Err(ExportError::give_up("it is down", "Wait"))
             }
@@ -169,8 +173,30 @@ impl Exporter for Sink {
             body.extend_from_slice(&line);
             body.push(b'\n');
         }
-        self.send(method, &format!("/runs/{}", self.run), &body)
-            .await?;
+        let path = format!("/runs/{}", self.run);
+        let too_large = match self.send(method, &path, &body).await {
+            Ok(_) => false,
+            Err(ExportError::GiveUp { reason, .. }) if reason == TOO_LARGE => true,
+            Err(error) => return Err(error),
+        };
+        if too_large && self.flaw != Flaw::LosesWhatIsTooLarge {
+            let (first, rest) = batch.split_at(batch.len() / 2);
+            if !first.is_empty() {
+                let mut written = self.write(first).await?;
+                let more = self.write(rest).await?;
+                written.through = more.through;
+                written.rejected.extend(more.rejected);
+                return Ok(written);
+            }
+            return Ok(Written {
+                through: last.n,
+                rejected: vec![Rejected {
+                    n: last.n,
+                    reason: "it is too large for the other end".into(),
+                }],
+                accepted: 0,
+            });
+        }
         Ok(Written {
             through: last.n,
             rejected: Vec::new(),
@@ -285,6 +311,7 @@ async fn each_flaw_is_found_by_its_check() {
         (Flaw::ChecksByWriting, "check"),
         (Flaw::SkipsTheLastOfABatch, "batch-size"),
         (Flaw::DiesOfHostileNames, "hostile"),
+        (Flaw::LosesWhatIsTooLarge, "too-large"),
     ] {
         // a secret is told in the course of another check
         let checks = if check == "secrets" {

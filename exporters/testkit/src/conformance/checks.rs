@@ -18,6 +18,8 @@ pub(super) struct Bench<'a, S> {
     pub(super) control: Vec<String>,
     /// Requests of one good delivery, where a server counts them.
     pub(super) requests: usize,
+    /// Bytes of the largest body of that delivery.
+    pub(super) largest: usize,
     said: Mutex<Vec<String>>,
     secrets: Vec<String>,
 }
@@ -33,6 +35,7 @@ impl<'a, S: Subject> Bench<'a, S> {
             golden,
             control: Vec::new(),
             requests: 0,
+            largest: 0,
             said: Mutex::default(),
             secrets: subject.secrets(),
         };
@@ -46,6 +49,11 @@ impl<'a, S: Subject> Bench<'a, S> {
             ));
         }
         bench.requests = subject.server().map_or(0, |server| server.request_count());
+        let bodies = |server: &crate::FakeServer| {
+            let requests = server.requests();
+            requests.iter().map(|r| r.body.len()).max().unwrap_or(0)
+        };
+        bench.largest = subject.server().map_or(0, bodies);
         bench.control = remote(&subject).await;
         match bench.control.is_empty() {
             true => Err("after a whole run the other end holds nothing".to_owned()),
@@ -292,6 +300,35 @@ pub(super) async fn killed<S: Subject>(bench: &Bench<'_, S>) -> Result<(), Strin
     }
     bench.heard(&last.said);
     same(&ends[0], &ends[1], "after finishing a killed run twice")
+}
+
+/// The wall clock was stepped while the run was measured, forth and far back: every
+/// record is taken, and again without a double.
+pub(super) async fn clock<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
+    let subject = bench.subject();
+    let golden = golden::stepped(&bench.folder.path().join("stepped"));
+    let mut ends = Vec::new();
+    for _ in 0..2 {
+        let walk = bench
+            .walk_run(&subject, &golden, Progress::default(), Pace::default())
+            .await?;
+        if walk.rejected > 0 {
+            return Err(format!("{} records were rejected", walk.rejected));
+        }
+        ends.push(remote(&subject).await);
+    }
+    if ends[0].len() != bench.control.len() {
+        return Err(format!(
+            "the other end holds {} facts, and without the steps {}",
+            ends[0].len(),
+            bench.control.len()
+        ));
+    }
+    same(
+        &ends[0],
+        &ends[1],
+        "after a run with clock steps came twice",
+    )
 }
 
 /// Absurd records are taken or rejected, the same ones each time.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use lem_record::ExportError;
 
 use super::Subject;
-use super::checks::Bench;
+use super::checks::{Bench, remote};
 use super::walk::{Pace, Progress, Walk};
 use crate::{Fault, Response, Rule};
 
@@ -33,8 +33,10 @@ pub(super) async fn transient<S: Subject>(bench: &Bench<'_, S>) -> Result<(), St
         answer(504),
         empty_ok,
         Fault::Close,
+        Fault::HalfClose,
         Fault::CloseAfter(20),
         Fault::TruncateBody(0),
+        Fault::TruncateBody(1),
         Fault::Garbage(b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec()),
         Fault::Hang,
     ];
@@ -126,6 +128,71 @@ pub(super) async fn refused<S: Subject>(bench: &Bench<'_, S>) -> Result<(), Stri
     bench
         .same(&subject, "after the port was closed at first")
         .await
+}
+
+/// The other end refuses large bodies: what can be split is split, what cannot be is
+/// rejected by name, and all the rest arrives.
+pub(super) async fn too_large<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
+    for share in [2, 10] {
+        let subject = bench.subject();
+        let Some(server) = subject.server() else {
+            return Ok(());
+        };
+        let limit = bench.largest / share;
+        let no = Response::text(413, "too large");
+        server.script(Rule::new(Fault::Answer(no)).matching(move |r| r.body.len() > limit));
+        let mut walk = Walk::default();
+        let done = walk
+            .go(&|| subject.exporter(), &bench.golden, Pace::default())
+            .await;
+        bench.heard(&walk.said);
+        let when = format!("with bodies of at most {limit} bytes");
+        done.map_err(|why| format!("{when}: {why}"))?;
+        let there = remote(&subject).await;
+        let lost = bench.control.iter().filter(|fact| !there.contains(fact));
+        let lost: Vec<&String> = lost.collect();
+        if walk.rejected == 0 && !lost.is_empty() {
+            return Err(format!(
+                "{when}, {} facts are lost and nothing was said of it: {:?}",
+                lost.len(),
+                lost.iter().take(3).collect::<Vec<_>>()
+            ));
+        }
+        if 2 * lost.len() > bench.control.len() {
+            return Err(format!(
+                "{when}, {} of {} facts are lost",
+                lost.len(),
+                bench.control.len()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The port speaks no TLS: told, with the address and what to do, and never endless.
+pub(super) async fn no_tls<S: Subject>(bench: &Bench<'_, S>) -> Result<(), String> {
+    let subject = bench.subject();
+    let Some(server) = subject.server() else {
+        return Ok(());
+    };
+    let url = server.url().replacen("http://", "https://", 1);
+    let Some(exporter) = subject.exporter_at(&url) else {
+        return Ok(());
+    };
+    let check = exporter.check().await;
+    bench.heard(&[format!("{check:?}")]);
+    if !check.failed() {
+        return Err(format!("a port without TLS passes the check: {check:?}"));
+    }
+    let mut walk = Walk::default();
+    let make = || subject.exporter_at(&url).expect("it was made before");
+    let done = walk.go(&make, &bench.golden, Pace::default()).await;
+    bench.heard(&walk.said);
+    match done {
+        Ok(()) => Err("it delivers to a port that speaks no TLS".to_owned()),
+        Err(_) if walk.timeouts > 0 => Err("it waits for ever for TLS".to_owned()),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Wrong credentials are not tried again and again; once mended, all arrives.

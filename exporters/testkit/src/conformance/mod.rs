@@ -17,6 +17,7 @@
 
 mod checks;
 mod faults;
+mod full_disk;
 mod walk;
 
 use std::fmt;
@@ -40,6 +41,18 @@ pub trait Subject: Send + Sync {
     /// The other end, where it is scripted: without it, no faults are tried.
     fn server(&self) -> Option<&FakeServer> {
         None
+    }
+
+    /// The same sink for the same other end under another address, where it has one:
+    /// without it, no missing TLS is tried.
+    fn exporter_at(&self, _url: &str) -> Option<Box<dyn Exporter>> {
+        None
+    }
+
+    /// Whether it writes files on this machine, which may fill its disk. The check runs
+    /// the whole test again in a process of its own, by the name of the test's thread.
+    fn writes_files(&self) -> bool {
+        false
     }
 
     /// What must appear nowhere: the password and the token that were configured.
@@ -67,6 +80,9 @@ impl fmt::Display for Failure {
 /// # Panics
 /// With every failure, where there is one.
 pub async fn run<S: Subject>(make: impl Fn() -> S) {
+    if full_disk::is_child() {
+        return full_disk::child(&make).await;
+    }
     let failures = examine(make).await;
     let text: Vec<String> = failures.iter().map(ToString::to_string).collect();
     assert!(
@@ -92,10 +108,14 @@ pub const CHECKS: &[&str] = &[
     "check",
     "killed",
     "hostile",
+    "clock",
+    "full-disk",
     "transient",
     "retry-after",
     "refused",
     "permanent",
+    "too-large",
+    "no-tls",
     "secrets",
 ];
 
@@ -127,6 +147,9 @@ pub async fn examine_for<S: Subject>(
             "check" => checks::check(&bench).await,
             "killed" => checks::killed(&bench).await,
             "hostile" => checks::hostile(&bench).await,
+            "clock" => checks::clock(&bench).await,
+            "full-disk" if bench.subject().writes_files() => full_disk::parent(),
+            "full-disk" => Ok(()),
             "secrets" => bench.no_secrets(),
             // the rest needs an other end that can be told to misbehave
             _ if !bench.has_server() => Ok(()),
@@ -134,6 +157,8 @@ pub async fn examine_for<S: Subject>(
             "retry-after" => faults::retry_after(&bench).await,
             "refused" => faults::refused(&bench).await,
             "permanent" => faults::permanent(&bench).await,
+            "too-large" => faults::too_large(&bench).await,
+            "no-tls" => faults::no_tls(&bench).await,
             other => panic!("there is no check {other}"),
         };
         failures.extend(result.err().map(|what| Failure { check, what }));

@@ -67,6 +67,33 @@ pub fn run(folder: &Path) -> Golden {
     write(folder, records)
 }
 
+/// The whole run, on a machine whose wall clock was set an hour forth in the first cycle
+/// and two hours back in the second. Monotonic time goes on as it should.
+pub fn stepped(folder: &Path) -> Golden {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    let mut golden = run(folder);
+    let mut cycles = 0;
+    let mut log = String::new();
+    for envelope in &mut golden.envelopes {
+        let mut stepped = (**envelope).clone();
+        cycles += i64::from(matches!(stepped.record, Record::CycleFinished(_)));
+        let by = match cycles {
+            0 => 0,
+            1 => HOUR_NS,
+            _ => -HOUR_NS,
+        };
+        stepped.at.unix_ns += by;
+        if let Record::Clock(clock) = &mut stepped.record {
+            clock.pairs.iter_mut().for_each(|(_, unix)| *unix += by);
+        }
+        log.push_str(&stepped.encode().expect("it was encoded before"));
+        log.push('\n');
+        *envelope = Arc::new(stepped);
+    }
+    fs::write(folder.join("records.jsonl"), log).expect("the log is written");
+    golden
+}
+
 /// As a process that was killed in its third cycle leaves it: two cycles, no
 /// analysis, no end.
 pub fn killed(folder: &Path) -> Golden {

@@ -39,6 +39,8 @@ pub enum Fault {
     Hang,
     /// Close without a byte of an answer.
     Close,
+    /// Send the end of the stream and no byte of an answer, but go on reading.
+    HalfClose,
     /// Close after that many bytes of the answer, its head included.
     CloseAfter(usize),
     /// Announce the whole body, send that many bytes of it, close.

@@ -75,6 +75,10 @@ async fn connection(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             Some(Fault::Answer(other)) => send(out, &other, headless).await?,
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Close) => return Ok(()),
+            Some(Fault::HalfClose) => {
+                out.shutdown().await?;
+                std::future::pending().await
+            }
             Some(Fault::CloseAfter(n)) => {
                 let mut whole = answer.head();
                 whole.extend_from_slice(&answer.body);
