@@ -21,6 +21,14 @@ pub trait Meter: Send {
     /// takes milliseconds): called at the edges of a window, and at most once a
     /// second between. By default nothing.
     fn read_edges(&mut self, _out: &mut dyn SampleSink) {}
+
+    /// A window begins; the first readings come next. By default nothing.
+    fn begin(&mut self) {}
+
+    /// A window, or a segment of it, has ended at this monotonic time, and everything was
+    /// read. A sensor that keeps its own samples and tells them late may wait for those up
+    /// to that time here, 200 ms at most. By default nothing.
+    fn settle(&mut self, _end_ns: u64, _out: &mut dyn SampleSink) {}
 }
 
 pub trait SampleSink {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::{Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Reading};
+use super::{Activity, Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Reading};
 use crate::environment::Fact;
 
 pub(crate) fn gpu(index: u32) -> Gpu {
@@ -15,6 +15,7 @@ pub(crate) fn gpu(index: u32) -> Gpu {
         mig: false,
         average_window_s: Some(1.0),
         instant_window_s: Some(0.025),
+        ring_lag_s: Some(0.015),
     }
 }
 
@@ -23,13 +24,20 @@ pub(crate) struct FakeGpus {
     pub gpus: Vec<Gpu>,
     pub answers: Mutex<HashMap<Reading, Result<f64, GpuError>>>,
     pub throttles: Mutex<Result<u64, GpuError>>,
+    /// Answers the question for power samples; by default there is no ring.
+    pub ring: Mutex<Ring>,
+    pub activity: Mutex<Result<Option<Activity>, GpuError>>,
 }
+
+type Ring = Box<dyn FnMut(u64) -> Result<Vec<(u64, f64)>, GpuError> + Send>;
 
 impl FakeGpus {
     pub fn h100(count: u32) -> Self {
         let answers = [
             (Reading::PowerInstant, 300.0),
             (Reading::PowerAverage, 250.0),
+            (Reading::PowerMemory, 51.0),
+            (Reading::PerformanceState, 0.0),
             (Reading::Energy, 1_000_000.0),
             (Reading::Utilization, 0.75),
             (Reading::MemoryUsed, 4e9),
@@ -45,6 +53,12 @@ impl FakeGpus {
             gpus: (0..count).map(gpu).collect(),
             answers: Mutex::new(answers.map(|(what, value)| (what, Ok(value))).into()),
             throttles: Mutex::new(Ok(0x04)),
+            ring: Mutex::new(Box::new(|_| Err(GpuError::NotSupported))),
+            activity: Mutex::new(Ok(Some(Activity {
+                sm: 0.5,
+                tensor: 0.25,
+                dram: 0.125,
+            }))),
         }
     }
 
@@ -57,6 +71,7 @@ impl FakeGpus {
             *answer = Err(error.clone());
         }
         *self.throttles.lock().unwrap() = Err(error.clone());
+        *self.activity.lock().unwrap() = Err(error.clone());
     }
 }
 
@@ -79,6 +94,18 @@ impl GpuBackend for FakeGpus {
             .get(&what)
             .cloned()
             .unwrap_or(Err(GpuError::NotSupported))
+    }
+
+    fn power_samples(&self, _gpu: usize, since_us: u64) -> Result<Vec<(u64, f64)>, GpuError> {
+        (self.ring.lock().unwrap())(since_us)
+    }
+
+    fn activity(&self, _gpu: usize) -> Result<Option<Activity>, GpuError> {
+        self.activity.lock().unwrap().clone()
+    }
+
+    fn processes(&self, _gpu: usize) -> Result<Vec<u32>, GpuError> {
+        Ok(vec![std::process::id()])
     }
 
     fn throttle_bits(&self, _gpu: usize) -> Result<u64, GpuError> {

@@ -5,6 +5,7 @@ pub(crate) mod fake;
 mod meter;
 #[cfg(feature = "nvml")]
 mod nvml;
+mod ring;
 mod select;
 
 use std::sync::Arc;
@@ -28,6 +29,16 @@ pub trait GpuBackend: Send + Sync {
     /// One number of one GPU. `gpu` counts in [`GpuBackend::gpus`].
     fn read(&self, gpu: usize, what: Reading) -> Result<f64, GpuError>;
 
+    /// The driver's own power samples after an epoch time: microseconds, watts. In any order.
+    fn power_samples(&self, gpu: usize, since_us: u64) -> Result<Vec<(u64, f64)>, GpuError>;
+
+    /// What the units did since the last call for this GPU; `None` at the first. Calls are at
+    /// least 100 ms apart.
+    fn activity(&self, gpu: usize) -> Result<Option<Activity>, GpuError>;
+
+    /// Processes that compute on the GPU, this one among them: their ids.
+    fn processes(&self, gpu: usize) -> Result<Vec<u32>, GpuError>;
+
     /// Why the clocks are held down now: bits of [`THROTTLES`].
     fn throttle_bits(&self, gpu: usize) -> Result<u64, GpuError>;
 
@@ -48,6 +59,19 @@ pub struct Gpu {
     pub average_window_s: Option<f64>,
     /// What [`Reading::PowerInstant`] is averaged over, seconds; absent where it is not known.
     pub instant_window_s: Option<f64>,
+    /// How far a sample of the driver's ring lags, seconds; absent where it is not known.
+    pub ring_lag_s: Option<f64>,
+}
+
+/// Shares of a time, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Activity {
+    /// In which an SM had work, averaged over all.
+    pub sm: f64,
+    /// In which the tensor units computed.
+    pub tensor: f64,
+    /// Of the memory bandwidth.
+    pub dram: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +80,8 @@ pub enum Reading {
     PowerInstant,
     /// Watts, averaged as the architecture does (NVML `power_usage`).
     PowerAverage,
+    /// Watts of the memory alone, averaged as the architecture does (NVML field 185, scope memory).
+    PowerMemory,
     /// Joules since the driver was loaded.
     Energy,
     /// Share of time in which a kernel ran, 0 to 1.
@@ -70,6 +96,8 @@ pub enum Reading {
     ClockSm,
     /// Hertz.
     ClockMemory,
+    /// 0 at full speed, up to 15.
+    PerformanceState,
     /// Watts: the limit in force.
     PowerLimit,
     /// Seconds for which the power limit held the clocks down.

@@ -1,22 +1,29 @@
 //! NVIDIA's management library, loaded when lem runs: a machine without it is not an error.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use nvml_wrapper::GpmSample;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::device::Device;
-use nvml_wrapper::enum_wrappers::device::{Clock, PerformancePolicy, TemperatureSensor};
+use nvml_wrapper::enum_wrappers::device::{Clock, PerformancePolicy, Sampling, TemperatureSensor};
 use nvml_wrapper::enums::device::{DeviceArchitecture, SampleValue};
+use nvml_wrapper::enums::gpm::GpmMetricId;
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::gpm::gpm_metrics_get;
 use nvml_wrapper::structs::device::FieldId;
 
-use super::{Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Gpus, Reading};
+use super::{Activity, Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Gpus, Reading};
 use crate::environment::Fact;
 
 const LIBRARY: &str = "libnvidia-ml.so.1";
 
+/// NVML_FI_DEV_POWER_AVERAGE, milliwatts; takes a scope.
+const POWER_AVERAGE: u32 = 185;
 /// NVML_FI_DEV_POWER_INSTANT, milliwatts.
 const POWER_INSTANT: u32 = 186;
+/// NVML_POWER_SCOPE_MEMORY.
+const SCOPE_MEMORY: u32 = 2;
 
 /// One for the process, for its life: the library's own state is global too.
 static NVML: OnceLock<Result<Nvml, String>> = OnceLock::new();
@@ -38,12 +45,14 @@ pub(super) fn open() -> Gpus {
         nvml,
         devices: Vec::new(),
         gpus: Vec::new(),
+        gpm: Vec::new(),
     };
     for index in 0..count {
         // One that is lost already, or that this user may not open, is not among them.
         if let Ok(device) = nvml.device_by_index(index) {
             backend.gpus.push(identify(index, &device));
             backend.devices.push(device);
+            backend.gpm.push(Mutex::new(None));
         }
     }
     Ok(Arc::new(backend))
@@ -87,6 +96,8 @@ fn identify(index: u32, device: &Device<'static>) -> Gpu {
         mig: device.mig_mode().is_ok_and(|mode| mode.current != 0),
         average_window_s,
         instant_window_s: (ga100 || hopper).then_some(0.025),
+        // Seen on one H100 with square waves and with phases of known energy: 10 to 20 ms.
+        ring_lag_s: hopper.then_some(0.015),
         name,
     }
 }
@@ -95,6 +106,8 @@ struct NvmlGpus {
     nvml: &'static Nvml,
     devices: Vec<Device<'static>>,
     gpus: Vec<Gpu>,
+    /// The last sample of the activity counters of each GPU.
+    gpm: Vec<Mutex<Option<GpmSample<'static>>>>,
 }
 
 impl NvmlGpus {
@@ -145,6 +158,8 @@ impl GpuBackend for NvmlGpus {
         Ok(match what {
             Reading::PowerInstant => field(device, POWER_INSTANT)? * 1e-3,
             Reading::PowerAverage => f64::from(device.power_usage()?) * 1e-3,
+            Reading::PowerMemory => scoped_field(device, POWER_AVERAGE, SCOPE_MEMORY)? * 1e-3,
+            Reading::PerformanceState => f64::from(device.performance_state()?.as_c()),
             Reading::Energy => device.total_energy_consumption()? as f64 * 1e-3,
             Reading::Utilization => f64::from(device.utilization_rates()?.gpu) * 0.01,
             Reading::MemoryUsed => device.memory_info()?.used as f64,
@@ -156,6 +171,52 @@ impl GpuBackend for NvmlGpus {
             Reading::ThrottleTimePower => throttled(PerformancePolicy::Power)?,
             Reading::ThrottleTimeThermal => throttled(PerformancePolicy::Thermal)?,
         })
+    }
+
+    fn power_samples(&self, gpu: usize, since_us: u64) -> Result<Vec<(u64, f64)>, GpuError> {
+        let samples = match self.device(gpu)?.samples(Sampling::Power, since_us) {
+            Ok(samples) => samples,
+            // There is nothing newer.
+            Err(NvmlError::NotFound) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let watts = |sample: &nvml_wrapper::struct_wrappers::device::Sample| {
+            (sample.timestamp, number(&sample.value) * 1e-3)
+        };
+        Ok(samples.iter().map(watts).collect())
+    }
+
+    fn activity(&self, gpu: usize) -> Result<Option<Activity>, GpuError> {
+        let device = self.device(gpu)?;
+        let last = self.gpm.get(gpu).ok_or(GpuError::NotSupported)?;
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none() && !device.gpm_support()? {
+            return Err(GpuError::NotSupported);
+        }
+        let now = device.gpm_sample()?;
+        let Some(before) = last.replace(now) else {
+            return Ok(None);
+        };
+        let Some(now) = last.as_ref() else {
+            return Ok(None);
+        };
+        let wanted = [
+            GpmMetricId::SmUtil,
+            GpmMetricId::AnyTensorUtil,
+            GpmMetricId::DramBwUtil,
+        ];
+        let mut shares = [0.0; 3];
+        let results = gpm_metrics_get(self.nvml, &before, now, &wanted)?;
+        for (share, result) in shares.iter_mut().zip(results) {
+            *share = result?.value * 0.01;
+        }
+        let [sm, tensor, dram] = shares;
+        Ok(Some(Activity { sm, tensor, dram }))
+    }
+
+    fn processes(&self, gpu: usize) -> Result<Vec<u32>, GpuError> {
+        let processes = self.device(gpu)?.running_compute_processes()?;
+        Ok(processes.iter().map(|process| process.pid).collect())
     }
 
     fn throttle_bits(&self, gpu: usize) -> Result<u64, GpuError> {
@@ -226,12 +287,41 @@ fn hertz(megahertz: u32) -> f64 {
 fn field(device: &Device<'static>, id: u32) -> Result<f64, GpuError> {
     let values = device.field_values_for(&[FieldId(id)])?;
     let sample = values.into_iter().next().ok_or(GpuError::NotSupported)??;
-    Ok(match sample.value? {
-        SampleValue::F64(value) => value,
-        SampleValue::U32(value) => f64::from(value),
-        SampleValue::U64(value) => value as f64,
-        SampleValue::I64(value) => value as f64,
-    })
+    Ok(number(&sample.value?))
+}
+
+/// A field of one scope: the wrapper's call knows none.
+fn scoped_field(device: &Device<'static>, id: u32, scope: u32) -> Result<f64, GpuError> {
+    let lib = device.nvml().lib();
+    let call = lib
+        .nvmlDeviceGetFieldValues
+        .as_ref()
+        .map_err(|_| GpuError::NotSupported)?;
+    // SAFETY: all zeroes is a valid value of this plain C structure of numbers.
+    let mut value: nvml_wrapper_sys::bindings::nvmlFieldValue_t = unsafe { std::mem::zeroed() };
+    value.fieldId = id;
+    value.scopeId = scope;
+    // SAFETY: the handle belongs to a device of this library, which is never shut down, and
+    // the library writes the one structure that it is given.
+    let status = unsafe { call(device.handle(), 1, &mut value) };
+    nvml_wrapper::error::nvml_try(status)?;
+    nvml_wrapper::error::nvml_try(value.nvmlReturn)?;
+    if value.valueType
+        != nvml_wrapper_sys::bindings::nvmlValueType_enum_NVML_VALUE_TYPE_UNSIGNED_INT
+    {
+        return Err(GpuError::NotSupported);
+    }
+    // SAFETY: the library says that this member of the union is the one that it wrote.
+    Ok(f64::from(unsafe { value.value.uiVal }))
+}
+
+fn number(value: &SampleValue) -> f64 {
+    match value {
+        SampleValue::F64(value) => *value,
+        SampleValue::U32(value) => f64::from(*value),
+        SampleValue::U64(value) => *value as f64,
+        SampleValue::I64(value) => *value as f64,
+    }
 }
 
 #[cfg(test)]

@@ -21,8 +21,11 @@ enum Work {
 
 #[derive(Clone, Copy)]
 enum Reading {
+    Begin,
     Rhythm,
     Edges,
+    /// What sensors tell late of the time before this.
+    Settle(u64),
 }
 
 pub(super) fn spawn(shared: &Arc<Shared>, generation: u64) -> std::io::Result<()> {
@@ -153,6 +156,7 @@ impl<'a> Sampling<'a> {
                 for slot in &self.shared.slots {
                     slot.buffers().clear();
                 }
+                self.read_all(Reading::Begin)?;
                 self.read_all(Reading::Edges)?;
                 let now = Stamp::mono_ns();
                 self.read_all(Reading::Rhythm)?;
@@ -162,6 +166,7 @@ impl<'a> Sampling<'a> {
                 let now = Stamp::mono_ns();
                 self.read_all(Reading::Rhythm)?;
                 self.read_all(Reading::Edges)?;
+                self.read_all(Reading::Settle(Stamp::mono_ns()))?;
                 now
             }
         };
@@ -202,8 +207,10 @@ impl<'a> Sampling<'a> {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
                 let mut meter = slot.meter.lock().unwrap_or_else(PoisonError::into_inner);
                 match reading {
+                    Reading::Begin => meter.begin(),
                     Reading::Rhythm => meter.read(staging),
                     Reading::Edges => meter.read_edges(staging),
+                    Reading::Settle(end_ns) => meter.settle(end_ns, staging),
                 }
             }));
             self.mark(None)?;

@@ -95,6 +95,9 @@ pub const METRICS: &[MetricDef] = &[
     m("throughput.requests", "{request}/s", Gauge, "throughput/requests", "per_second", "lem.run.throughput.requests", &[], &[], "Answered requests over time."),
     // sampled series
     m("sample.power", "W", Gauge, "sample/{hw.id}_power", "watts", "hw.power", &[], &["hw.id", "hw.type"], "Power of one source."),
+    m("sample.power_instant", "W", Gauge, "sample/{hw.id}_power_instant", "watts", "lem.gpu.power.instant", &[], &["hw.id"], "Power as the GPU's instantaneous field tells it; beside sample.power where that comes from the driver's sample ring."),
+    m("sample.power_average", "W", Gauge, "sample/{hw.id}_power_average", "watts", "lem.gpu.power.average", &[], &["hw.id"], "Power as the GPU's averaged field tells it (over one second on most)."),
+    m("sample.memory_power", "W", Gauge, "sample/{hw.id}_memory_power", "watts", "lem.gpu.memory.power", &[], &["hw.id"], "Power of the GPU's memory, averaged; part of sample.power, never added to it."),
     m("sample.energy", "J", Counter, "sample/{hw.id}_energy", "joules", "hw.energy", &[], &["hw.id", "hw.type"], "Energy counter of one source, from the run's start."),
     m("sample.gpu_utilization", "1", Gauge, "sample/{hw.id}_utilization", "ratio", "hw.gpu.utilization", &[], &["hw.id", "hw.gpu.task"], "Share of time in which a kernel ran."),
     m("sample.sm_activity", "1", Gauge, "sample/{hw.id}_sm_activity", "ratio", "lem.gpu.activity", &[("lem.gpu.unit", "sm")], &["hw.id"], "Activity of the SM units."),
@@ -106,6 +109,7 @@ pub const METRICS: &[MetricDef] = &[
     m("sample.gpu_memory_limit", "By", UpDown, "sample/{hw.id}_memory_limit", "bytes", "hw.gpu.memory.limit", &[], &["hw.id"], "GPU memory in all."),
     m("sample.temperature", "Cel", Gauge, "sample/{hw.id}_temperature", "celsius", "hw.temperature", &[], &["hw.id", "hw.sensor_location"], "Temperature."),
     m("sample.clock", "Hz", Gauge, "sample/{hw.id}_{lem.clock}_clock", "hertz", "lem.gpu.clock", &[], &["hw.id", "lem.clock"], "Clock frequency (sm, memory)."),
+    m("sample.performance_state", "", UpDown, "sample/{hw.id}_performance_state", "", "lem.gpu.performance_state", &[], &["hw.id"], "Performance state: 0 is full speed, up to 15."),
     m("sample.power_limit", "W", Gauge, "sample/{hw.id}_power_limit", "watts", "lem.gpu.power.limit", &[], &["hw.id"], "Enforced power limit."),
     m("sample.throttled", "", UpDown, "sample/{hw.id}_throttled_{lem.throttle.reason}", "", "lem.gpu.throttled", &[], &["hw.id", "lem.throttle.reason"], "1 while the clock is held down for this reason, else 0."),
     m("throttle.time", "s", Counter, "throttle/{lem.throttle.reason}", "seconds", "lem.gpu.throttle.duration", &[], &["hw.id", "lem.throttle.reason"], "Time for which the clock was held down."),
