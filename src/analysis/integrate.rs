@@ -99,6 +99,19 @@ impl EnergyCurve {
         }
     }
 
+    /// Mean power of the samples in a stretch, watts; where there is none, that at its middle.
+    pub fn level(&self, stretch: Window) -> f64 {
+        let powers = self.powers(stretch);
+        match powers.len() {
+            0 => self.power_at(stretch.middle_ns()),
+            n => powers.iter().sum::<f64>() / n as f64,
+        }
+    }
+
+    pub fn is_counter(&self) -> bool {
+        self.watts.is_none()
+    }
+
     /// Whether samples really reach over the window: one near each edge, and two in all.
     pub fn covers(&self, window: Window) -> Result<(), String> {
         let slack = EDGE_NS.max(window.len_ns() / 10);

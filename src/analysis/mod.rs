@@ -5,10 +5,12 @@
 //! own words. The same log gives the same numbers, whoever analyses it and when.
 
 mod baseline;
+mod blur;
 mod carbon;
 mod data;
 mod energy;
 mod estimate;
+mod estimators;
 mod flops;
 mod integrate;
 mod latency;
@@ -32,7 +34,10 @@ mod tests;
 use lem_record::{How, Warning};
 
 pub use carbon::WORLD_2019;
-pub use data::{BaselineWindow, CycleData, RequestData, RunData, RunDataBuilder, Window};
+pub use data::{
+    BaselineWindow, CycleData, RequestData, RoundsData, RunData, RunDataBuilder, Window,
+};
+pub use estimators::{Difference, PhaseEstimate, PhaseEstimates};
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
 pub use phases::PhaseWindows;
@@ -49,7 +54,7 @@ use energy::Context;
 use sheet::fold;
 
 /// Of the formulas: it rises when the same log would give other numbers.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What one cycle gave.
 #[derive(Clone, Debug)]
@@ -75,6 +80,8 @@ pub struct Analysis {
     pub cycles: Vec<CycleAnalysis>,
     /// Folded from the complete cycles.
     pub run: Sheet,
+    /// The phases' energies by every estimator that applies.
+    pub phases: PhaseEstimates,
     /// What the total energy is the sum of.
     pub boundary: Boundary,
     pub sensors: Vec<Sensor>,
@@ -116,11 +123,17 @@ pub fn analyse(data: &RunData) -> Analysis {
             fold(&sheets)
         }
     };
+    let phases = if cycles.iter().any(|c| c.complete) {
+        estimators::put(&context, &cycles, &mut run)
+    } else {
+        PhaseEstimates::default()
+    };
     put_run(&context, &cycles, &mut run);
     let mut analysis = Analysis {
         version: VERSION,
         cycles,
         run,
+        phases,
         boundary,
         sensors,
         warnings: Vec::new(),

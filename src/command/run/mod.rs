@@ -20,7 +20,7 @@ use crate::cli::{Format, RunArgs};
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
-use crate::measurement::{self, Ended, MeasureError, Plan, Session, Shown};
+use crate::measurement::{self, Ended, MeasureError, Plan, Rounds, Session, Shown};
 use crate::sinks;
 
 use prepare::Prepared;
@@ -112,6 +112,11 @@ fn measure(
         cycles: config.num_cycles,
         first_cycle: 0,
         measurement: config.measurement.clone(),
+        rounds: Rounds::needed(
+            &config.measurement,
+            &prepared.sources,
+            prepared.engine.capabilities(),
+        ),
     };
     let ended = measurement::measure(
         &mut Session {
