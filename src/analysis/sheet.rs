@@ -212,6 +212,11 @@ impl Sheet {
         );
     }
 
+    /// A number that folds by another rule than the mean.
+    pub fn summed(&mut self, id: &'static str, reading: Reading, fold: Fold) {
+        self.push(id, fold, reading.value, 1.0, Ok(reading));
+    }
+
     pub fn peak(&mut self, id: &'static str, reading: Obtained) {
         let num = reading.as_ref().map_or(f64::NAN, |r| r.value);
         self.push(id, Fold::Max, num, 1.0, reading);
