@@ -5,7 +5,7 @@
 
 mod clocks;
 mod looped;
-mod slope;
+pub mod slope;
 
 use lem_record::{How, Interval};
 
