@@ -199,7 +199,9 @@ def with_edges(c, a, b):
     edges given back: half the mean absolute deviation of the smear, times the step."""
     ts, vs = all_points("gpu")
     window = update = 0.02
-    carried = 0.41 * np.sqrt(window**2 / 12 + update**2 / 6)
+    gaps = np.diff(ts[(ts >= a + LAG) & (ts <= b + LAG)]) / 1e9
+    around = float((gaps**2).sum() / gaps.sum())
+    carried = 0.41 * np.sqrt(window**2 / 12 + around**2 / 6)
     before, after, near = 0.6 * window * 1e9, window * 1e9, 1.5 * update * 1e9
     inner = sorted((x, y, n) for n, x, y in phases[c])
     tiles, t = [], a

@@ -222,7 +222,12 @@ impl<'a> Shape<'a> {
         let update_s = update_s(curve, cycle);
         let (mut prefill, mut decode) = (Carried::default(), Carried::default());
         if sensor.how == How::Measured {
-            let blur = Blur::of(&curve.curve, curve.spec.window_s, update_s);
+            let whole_seen = if by_counter {
+                cycle
+            } else {
+                seen(curve, cycle)
+            };
+            let blur = Blur::of(&curve.curve, whole_seen, curve.spec.window_s, update_s);
             let mut tiles = phases.tiles(cycle);
             tiles.retain(|(_, tile)| tile.len_ns() > blur.shortest_ns());
             let place = |(_, tile): &(Phase, Window)| {

@@ -170,6 +170,19 @@ impl EnergyCurve {
         gaps.get(gaps.len() / 2).map(|gap| *gap as f64 / 1e9)
     }
 
+    /// The gap between two samples that an instant of the window lies in, on average: ΣT²/ΣT,
+    /// seconds. Above the median where samples come unevenly; a stretch that was lost counts as
+    /// three usual gaps.
+    pub fn gap_around(&self, window: Window) -> Option<f64> {
+        let most = 3.0 * self.spacing(window)?;
+        let gaps = self.inside(window, 0).windows(2);
+        let (sum, squares) = gaps.fold((0.0, 0.0), |(sum, squares), t| {
+            let gap = seconds(t[0], t[1]).min(most);
+            (sum + gap, squares + gap * gap)
+        });
+        (sum > 0.0).then(|| squares / sum)
+    }
+
     /// Longest time between two samples of the window, seconds.
     pub fn max_gap(&self, window: Window) -> Option<f64> {
         let times = self.inside(window, EDGE_NS);

@@ -109,7 +109,7 @@ fn another_sensor_than_was_described_is_off_by_what_is_told() {
         let analysis = alternation(seed, heavy_ms, light_ms, filter);
         let (heavy, light) = levels(&analysis);
         assert!(
-            (heavy / HEAVY - 1.0).abs() < 0.03,
+            (heavy / HEAVY - 1.0).abs() < 0.05,
             "{heavy_ms} ms heavy: {heavy} W"
         );
         for (id, told, true_w) in [
