@@ -9,9 +9,12 @@
 mod baseline;
 mod collect;
 mod cycle;
+mod idle_cache;
 mod probe;
 mod rounds;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod warmup;
 
 use std::time::Duration;
@@ -23,6 +26,7 @@ use crate::engine::{Cancel, Engine, EngineError, Work};
 
 pub use baseline::{BaselineKind, observe};
 pub use cycle::CycleDone;
+pub use idle_cache::IdleCache;
 pub use probe::{Probe, Sampling, Window};
 pub use rounds::Rounds;
 pub use shown::Shown;

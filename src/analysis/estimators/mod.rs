@@ -253,7 +253,7 @@ fn replace(run: &mut Sheet, estimate: &PhaseEstimate, means: Option<&Means>) {
 }
 
 /// What a cycle is on average: what the extra rounds are set against.
-struct Means {
+pub struct Means {
     total: Reading,
     corrected: Obtained,
     seconds: f64,
