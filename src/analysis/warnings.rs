@@ -266,23 +266,22 @@ fn phases(analysis: &Analysis, tell: &mut Tell<'_>) {
 
 /// What held the clocks down in the cycles, by device and reason.
 fn throttled(analysis: &Analysis, tell: &mut Tell<'_>) {
-    let mut ledger: BTreeMap<(&str, &str), Vec<(u32, f64, f64)>> = BTreeMap::new();
+    let mut ledger: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for cycle in &analysis.cycles {
         for one in cycle.throttled.iter().flatten().filter(|t| t.seconds > 0.0) {
-            ledger.entry((&one.source, &one.reason)).or_default().push((
+            let told = ledger.entry((&one.source, &one.reason)).or_default();
+            told.push(format!(
+                "cycle {} for {:.2} of {:.1} s",
                 cycle.index,
                 one.seconds,
-                cycle.seconds(),
+                cycle.seconds()
             ));
         }
     }
-    for ((source, reason), cycles) in ledger {
-        let of = |(cycle, held, whole): &(u32, f64, f64)| {
-            format!("cycle {cycle} for {held:.2} of {whole:.1} s")
-        };
-        let mut told: Vec<String> = cycles.iter().take(5).map(of).collect();
-        if cycles.len() > told.len() {
-            told.push(format!("{} more", cycles.len() - told.len()));
+    for ((source, reason), mut told) in ledger {
+        if let Some(more) = told.len().checked_sub(5).filter(|more| *more > 0) {
+            told.truncate(5);
+            told.push(format!("{more} more"));
         }
         tell(
             "throttle.cycles",
