@@ -18,6 +18,7 @@ pub mod command;
 pub mod config;
 pub mod engine;
 pub mod environment;
+pub mod exec;
 pub mod measurement;
 pub mod meter;
 pub mod model;

@@ -38,6 +38,7 @@ pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
     out.extend(completed(data, end));
     out.push(Record::Table(cycles(analysis)));
     out.push(Record::Table(requests(data)));
+    out.extend(crate::exec::table(analysis).map(Record::Table));
     let own = analysis
         .warnings
         .iter()

@@ -4,6 +4,7 @@ mod close;
 mod completions;
 mod config;
 mod env;
+mod exec;
 mod export;
 mod metrics;
 mod results;
@@ -72,6 +73,7 @@ pub type Outcome = Result<Exit, Failure>;
 
 pub fn dispatch(cli: Cli) -> ExitCode {
     let outcome = match cli.verb {
+        Verb::Exec(args) => return exec::exec(&args).unwrap_or_else(|failure| told(&failure)),
         Verb::Metrics(args) => metrics::metrics(&args),
         Verb::Completions { shell } => completions::completions(shell),
         Verb::Man { out } => completions::man(out.as_deref()),
@@ -84,18 +86,20 @@ pub fn dispatch(cli: Cli) -> ExitCode {
     };
     match outcome {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            // The configuration's findings say of themselves what they are.
-            let told = failure.to_string();
-            let named = ["error:", "warning:", "note:"]
-                .iter()
-                .any(|name| told.starts_with(name));
-            say(&if named {
-                told
-            } else {
-                format!("error: {told}")
-            });
-            failure.exit.into()
-        }
+        Err(failure) => told(&failure),
     }
+}
+
+fn told(failure: &Failure) -> ExitCode {
+    // The configuration's findings say of themselves what they are.
+    let told = failure.to_string();
+    let named = ["error:", "warning:", "note:"]
+        .iter()
+        .any(|name| told.starts_with(name));
+    say(&if named {
+        told
+    } else {
+        format!("error: {told}")
+    });
+    failure.exit.into()
 }
