@@ -55,7 +55,9 @@ pub struct Ended {
     pub exit: Exit,
     pub end_ns: u64,
     pub cpu_seconds: f64,
-    pub peak_memory_bytes: u64,
+    /// `None`: not above what this process had when it started the command, which the kernel
+    /// counts as the command's too.
+    pub peak_memory_bytes: Option<u64>,
     /// The last signal that was passed on to it and asks to end.
     pub asked: Option<&'static str>,
 }
@@ -109,6 +111,7 @@ pub fn supervise(
         let mut command = command(program, pipe.path().as_os_str(), group)?;
         begun();
         let child = command.spawn()?;
+        let own = crate::meter::peak_memory_bytes().unwrap_or(0);
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the process has no number"))?;
         // Waited for below, with its resources: `Child` itself waits for nothing.
@@ -143,7 +146,7 @@ pub fn supervise(
             exit,
             end_ns,
             cpu_seconds: resources.0,
-            peak_memory_bytes: resources.1,
+            peak_memory_bytes: Some(resources.1).filter(|peak| *peak > own),
             asked,
         })
     })

@@ -108,7 +108,7 @@ fn measure_quietly(job: &Job<'_>, pipe: &Pipe) -> Result<Measured, ExecError> {
     let missed = missed + life.missed.into_inner();
     let mut told = Told {
         cpu_seconds: Some(ended.cpu_seconds),
-        peak_memory_bytes: Some(ended.peak_memory_bytes).filter(|bytes| *bytes > 0),
+        peak_memory_bytes: ended.peak_memory_bytes,
         ..Told::default()
     };
     match ended.exit {

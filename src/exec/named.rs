@@ -157,7 +157,10 @@ pub fn reword(
     });
     sheet.peak(
         "memory.process_peak",
-        peak.ok_or_else(|| "the command's end was not seen".into()),
+        peak.ok_or_else(|| match cycle.command.told {
+            Some(_) => "the command took no more memory than lem had when it started it, which the kernel counts as the command's".into(),
+            None => "the command's end was not seen".into(),
+        }),
     );
     let unmarked = cycle.phases.is_empty();
     sheet.reasons(|id, why| {

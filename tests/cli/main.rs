@@ -9,6 +9,7 @@
 
 mod ci;
 mod contract;
+mod exec;
 mod export;
 mod help;
 mod interrupt;
