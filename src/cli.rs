@@ -47,6 +47,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<SinksVerb>,
     },
+    /// Show this machine's power and state to Prometheus or OTLP, for as long as it lives
+    Monitor(MonitorArgs),
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
@@ -191,6 +193,35 @@ pub struct ExecArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// A long-lived exporter of this machine's power, energy and state: no run, no folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem monitor                                     serve http://127.0.0.1:9464/metrics
+  lem monitor --prometheus=0.0.0.0:9464           for a Prometheus elsewhere
+  lem monitor --otlp --interval-ms 10000          send to OTEL_EXPORTER_OTLP_ENDPOINT
+
+It shows hw_power_watts and hw_energy_joules_total of every sensor, and the state of the GPUs;
+what is modelled or made of power samples says so (lem_how). Sensors that vanish are looked for
+again. SIGTERM and Ctrl-C end it with exit code 0. docs/monitor.md has the systemd unit.")]
+pub struct MonitorArgs {
+    /// A configuration for the meters and the two sinks; it need not name a model
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How often sensors are polled, milliseconds [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub interval_ms: Option<u32>,
+    /// Serve a Prometheus endpoint, on 127.0.0.1:9464 unless told otherwise; so it is without a sink
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub prometheus: Option<String>,
+    /// Send over OTLP
+    #[arg(long)]
+    pub otlp: bool,
 }
 
 const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";

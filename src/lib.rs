@@ -22,6 +22,7 @@ pub mod exec;
 pub mod measurement;
 pub mod meter;
 pub mod model;
+pub mod monitor;
 pub mod processor;
 pub mod results;
 pub mod sinks;

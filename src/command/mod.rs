@@ -7,6 +7,7 @@ mod env;
 mod exec;
 mod export;
 mod metrics;
+mod monitor;
 mod results;
 mod run;
 mod settings;
@@ -81,6 +82,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Export(args) => export::export(&args),
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
+        Verb::Monitor(args) => monitor::monitor(&args),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),
     };

@@ -120,6 +120,7 @@ pub const METRICS: &[MetricDef] = &[
     m("sample.power_limit", "W", Gauge, "sample/{hw.id}_power_limit", "watts", "lem.gpu.power.limit", &[], &["hw.id"], "Enforced power limit."),
     m("sample.throttled", "", UpDown, "sample/{hw.id}_throttled_{lem.throttle.reason}", "", "lem.gpu.throttled", &[], &["hw.id", "lem.throttle.reason"], "1 while the clock is held down for this reason, else 0."),
     m("throttle.time", "s", Counter, "throttle/{lem.throttle.reason}", "seconds", "lem.gpu.throttle.duration", &[], &["hw.id", "lem.throttle.reason"], "Time for which the clock was held down."),
+    m("monitor.cpu", "s", Counter, "monitor/cpu", "seconds", "lem.monitor.cpu", &[], &[], "Processor time that lem monitor took since it started."),
     // memory
     m("memory.gpu_peak", "By", Gauge, "memory/gpu_peak", "bytes", "lem.gpu.memory.peak", &[], &["hw.id"], "Highest GPU memory use."),
     m("memory.process_peak", "By", Gauge, "memory/process_peak", "bytes", "lem.process.memory.peak", &[], &[], "Highest resident memory of the engine's process."),
