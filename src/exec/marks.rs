@@ -255,6 +255,11 @@ impl Marks {
             let end_ns = end_ns.max(open.at_ns);
             self.close(open, end_ns, false);
         }
+        // What was read after the end was written before it.
+        for span in &mut self.done {
+            span.end_ns = span.end_ns.min(end_ns);
+            span.start_ns = span.start_ns.min(end_ns);
+        }
         into.input_tokens = self.input_tokens;
         into.output_tokens = self.output_tokens;
         into.marks = self.accepted;
@@ -320,6 +325,16 @@ mod tests {
         assert_eq!(by(Refused::EndsFirst), Some((1, 7)));
         assert_eq!(by(Refused::NotText), Some((1, 9)));
         assert_eq!((end.marks, end.marks_refused), (2, 7));
+    }
+
+    #[test]
+    fn what_is_read_after_the_end_was_before_it() {
+        let mut marks = Marks::new(100);
+        marks.feed(b"begin a\n", 150);
+        marks.feed(b"end a\nmark last\n", 450);
+        let faults = marks.finish(400, &mut Told::default());
+        assert_eq!(told(&marks.drain()), [("a", 150, 400), ("last", 400, 400)]);
+        assert_eq!((faults.count(), faults.left_open.len()), (0, 0));
     }
 
     #[test]

@@ -141,7 +141,10 @@ impl Ledger {
         made.last = Some((power.t_ns, power.value));
         let total = made.total;
         // It is no counter of the sensor's: what was between two readings is not known.
-        let how = power.how.max(How::Estimated);
+        let how = match power.how {
+            How::Measured => How::Estimated,
+            how => how,
+        };
         self.show(ENERGY, &power.attributes, how, total, power.t_ns);
     }
 

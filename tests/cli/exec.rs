@@ -350,7 +350,7 @@ fn secrets_in_arguments_are_not_recorded() {
         ],
     );
     let told = result(&out, 0);
-    assert_eq!(told["command"]["arguments"][6], "steps=3");
+    assert_eq!(told["command"]["arguments"][5], "steps=3");
     for entry in std::fs::read_dir(run_dir(&told)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {

@@ -15,6 +15,7 @@ mod help;
 mod interrupt;
 mod killed;
 mod mlflow;
+mod monitor;
 mod numbers;
 mod otlp;
 mod prometheus_push;
