@@ -214,7 +214,7 @@ impl RunDataBuilder {
                 self.data.thermal = Some(table.clone());
             }
             Record::Metric(_) => self.data.metrics_seen += 1,
-            Record::Table(_) | Record::Artifact(_) | Record::Unknown(_) => {}
+            Record::Table(_) | Record::Artifact(_) | Record::Seal(_) | Record::Unknown(_) => {}
         }
     }
 

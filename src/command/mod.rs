@@ -12,6 +12,7 @@ mod settings;
 mod sinks;
 mod summary;
 mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -79,6 +80,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Export(args) => export::export(&args),
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
+        Verb::Verify(args) => verify::verify(&args),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),
     };

@@ -23,6 +23,7 @@ pub enum Record {
     Warning(Warning),
     SegmentWritten(SegmentWritten),
     CycleFinished(CycleFinished),
+    Seal(Seal),
     RunFinished(RunFinished),
     /// A kind that a newer lem wrote: kept by name, skipped by every reader.
     #[serde(skip)]
@@ -42,6 +43,7 @@ impl Record {
             Self::Warning(_) => "warning",
             Self::SegmentWritten(_) => "segment_written",
             Self::CycleFinished(_) => "cycle_finished",
+            Self::Seal(_) => "seal",
             Self::RunFinished(_) => "run_finished",
             Self::Unknown(kind) => kind,
         }
@@ -64,6 +66,7 @@ impl Record {
             "warning" => Self::Warning(serde_json::from_str(data)?),
             "segment_written" => Self::SegmentWritten(serde_json::from_str(data)?),
             "cycle_finished" => Self::CycleFinished(serde_json::from_str(data)?),
+            "seal" => Self::Seal(serde_json::from_str(data)?),
             "run_finished" => Self::RunFinished(serde_json::from_str(data)?),
             other => Self::Unknown(other.to_owned()),
         })
@@ -296,6 +299,15 @@ pub struct CycleFinished {
     pub failed: u64,
     /// Samples that came late or not at all.
     pub samples_missed: u64,
+}
+
+/// The checksum of the log up to the line of this record, made when the run was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Of all bytes before this record's line, in lower-case hexadecimal.
+    pub sha256: String,
+    /// How many bytes those are.
+    pub bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
