@@ -1,5 +1,10 @@
 //! Carbon and cost of a cycle: gCO2e = kWh·PUE·intensity; USD = kWh·PUE·price +
 //! hours·GPU price.
+//!
+//! Their uncertainty is that of the energy alone: a yearly mean of a country is not the
+//! grid of this hour, and nobody tells how far off it is.
+
+mod table;
 
 use lem_record::How;
 
@@ -7,21 +12,38 @@ use super::data::{CycleData, RunData};
 use super::sheet::{Obtained, Reading, Sheet};
 use crate::meter::Component;
 
-/// Grams of CO2-equivalent a kWh: the world's average of 2019, where nothing better is given.
+pub use table::find as country;
+
+/// Grams of CO2-equivalent a kWh: the world's average of 2019, where nothing better is known.
 pub const WORLD_2019: f64 = 475.0;
 const JOULES_PER_KWH: f64 = 3.6e6;
 
-/// The intensity that is used, as a reading that says where it comes from.
+/// The intensity that is used, as a reading that says where it comes from: what the
+/// configuration says, else the zone's of the table, else the world's.
 pub fn intensity(data: &RunData) -> Reading {
-    match data.config_f64("/carbon/intensity_g_per_kwh") {
-        Some(grams) => {
-            let source = data
-                .config_str("/carbon/source")
-                .unwrap_or("the configuration");
-            Reading::new(grams, How::Supplied).method(source)
-        }
-        None => Reading::new(WORLD_2019, How::Supplied).method("the world's average of 2019"),
+    if let Some(grams) = data.config_f64("/carbon/intensity_g_per_kwh") {
+        let source = data
+            .config_str("/carbon/source")
+            .unwrap_or("the configuration");
+        return Reading::new(grams, How::Supplied).method(source);
     }
+    let zone = data.config_str("/carbon/zone");
+    if let Some(country) = zone.and_then(table::find) {
+        let told = format!(
+            "{}, mean of {} ({})",
+            country.name,
+            country.year,
+            table::SOURCE
+        );
+        return Reading::new(country.grams, How::Estimated).method(told);
+    }
+    // A zone of a newer table is not silently the world.
+    let world = "the world's average of 2019 (IEA)";
+    let told = match zone {
+        Some(zone) => format!("{world}; the zone {zone} is not in the table"),
+        None => format!("{world}; carbon.zone names a country"),
+    };
+    Reading::new(WORLD_2019, How::Estimated).method(told)
 }
 
 /// Fills in a cycle's carbon and cost; the sheet must have the energies.
@@ -32,7 +54,7 @@ pub fn put(data: &RunData, cycle: &CycleData, output_tokens: u64, sheet: &mut Sh
     let kwh: Obtained = total.map(|total| {
         let mut kwh = total.scaled(pue / JOULES_PER_KWH);
         // The grid and the building are a model, however the joules were obtained.
-        kwh.how = kwh.how.max(How::Modelled);
+        kwh.how = kwh.how.max(How::Estimated);
         kwh
     });
     let grams = kwh.clone().map(|kwh| {

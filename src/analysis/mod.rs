@@ -31,11 +31,11 @@ mod tests;
 
 use lem_record::{How, Warning};
 
-pub use carbon::WORLD_2019;
+pub use carbon::{WORLD_2019, country as carbon_country};
 pub use data::{BaselineWindow, CycleData, RequestData, RunData, RunDataBuilder, Window};
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
-pub use phases::PhaseWindows;
+pub use phases::{PhaseWindows, UPDATES_TO_RESOLVE};
 pub use records::records;
 pub use samples::{ColumnSamples, SourceSamples};
 pub use sensors::{Boundary, Curve, Sensor};

@@ -17,9 +17,8 @@ pub fn plot(args: &PlotArgs) -> Result<(), Failure> {
         .map(|path| Kind::of(path))
         .collect::<Result<_, _>>()?;
     let data = store::load(&args.run).map_err(|error| Failure::failed(error.to_string()))?;
-    let picture = plot::picture(&data, &options(args)).map_err(|why| {
-        Failure::failed(format!("{} cannot be drawn: {why}", args.run.display()))
-    })?;
+    let picture = plot::picture(&data, &options(args))
+        .map_err(|why| Failure::failed(format!("{} cannot be drawn: {why}", args.run.display())))?;
     for (path, kind) in args.out.iter().zip(kinds) {
         write(path, kind, &picture, args.width)?;
         say(&format!("Wrote {}", path.display()));

@@ -90,6 +90,9 @@ mod tests {
             .collect();
         let half = shades(&many, span, 10);
         assert_eq!(half.len(), 1);
-        assert_eq!((half[0].share, &half[0].stretches[..]), (0.5, &[(100, 600)][..]));
+        assert_eq!(
+            (half[0].share, &half[0].stretches[..]),
+            (0.5, &[(100, 600)][..])
+        );
     }
 }

@@ -10,7 +10,7 @@ use super::tokens::Tokens;
 use crate::analysis::Window;
 
 const WIDTH: f64 = 720.0;
-const LEFT: f64 = 54.0;
+const LEFT: f64 = 50.0;
 const TITLE: f64 = 13.0;
 const TEXT: f64 = 10.5;
 const SMALL: f64 = 9.0;
@@ -40,6 +40,7 @@ pub fn draw(picture: &Picture) -> Canvas {
     };
     page.head();
     page.legend();
+    page.names();
     let top = page.y;
     if !picture.power.is_empty() {
         page.power();
@@ -97,7 +98,9 @@ impl Page<'_> {
         }
         if !picture.power.is_empty() && !picture.idle.is_empty() {
             let levels = picture.idle.iter();
-            let levels: Vec<String> = levels.map(|i| format!("{} {}", i.name, i.meaning)).collect();
+            let levels: Vec<String> = levels
+                .map(|i| format!("{} {}", i.name, i.meaning))
+                .collect();
             items.push((Swatch::Dashes, levels.join(", ")));
         }
         if !picture.throttled.is_empty() {
@@ -114,11 +117,13 @@ impl Page<'_> {
             let middle = self.y - TEXT * 0.34;
             match swatch {
                 Swatch::Line(colour) => {
-                    self.canvas.line((x, middle), (x + 18.0, middle), colour, 1.6);
+                    self.canvas
+                        .line((x, middle), (x + 18.0, middle), colour, 1.6);
                 }
                 Swatch::Dashes => {
                     let line = vec![vec![(x, middle), (x + 18.0, middle)]];
-                    self.canvas.lines(line, palette::IDLE, 1.2, Some((4.0, 2.5)));
+                    self.canvas
+                        .lines(line, palette::IDLE, 1.2, Some((4.0, 2.5)));
                 }
                 Swatch::Box(colour, opacity) => {
                     let rect = [x, middle - 4.5, 18.0, 9.0];
@@ -179,17 +184,19 @@ impl Page<'_> {
         if ticks {
             for tick in scale.ticks() {
                 let y = scale.place(tick);
-                self.canvas.line((LEFT - 4.0, y), (LEFT, y), palette::INK, 0.8);
+                self.canvas
+                    .line((LEFT - 4.0, y), (LEFT, y), palette::INK, 0.8);
                 let style = Style::new(TEXT).anchor(Anchor::End);
                 let text = scale.label(tick);
                 self.canvas.text(LEFT - 7.0, y + TEXT * 0.35, text, style);
             }
         }
-        self.canvas.line((LEFT, top), (LEFT, bottom), palette::INK, 0.8);
+        self.canvas
+            .line((LEFT, top), (LEFT, bottom), palette::INK, 0.8);
         self.canvas
             .line((LEFT, bottom), (self.right, bottom), palette::INK, 0.8);
         let style = Style::new(TEXT).anchor(Anchor::Middle).upright();
-        self.canvas.text(14.0, top + height / 2.0, label, style);
+        self.canvas.text(13.0, top + height / 2.0, label, style);
     }
 
     fn grid(&mut self, scale: &Scale) {
@@ -227,15 +234,14 @@ impl Page<'_> {
         let peak = peaks
             .chain(picture.idle.iter().map(|i| i.watts))
             .fold(0.0, f64::max);
-        let named = !picture.cycles.is_empty() || !picture.around.is_empty();
-        let room = if named { 1.1 } else { 1.03 };
-        let y = Scale::around(0.0, peak * room, 6, top + height, top);
+        let y = Scale::around(0.0, peak * 1.03, 6, top + height, top);
         self.backdrop(top, height);
         self.grid(&y);
         for idle in &picture.idle {
             let at = y.within(idle.watts);
             let line = vec![vec![(LEFT, at), (self.right, at)]];
-            self.canvas.lines(line, palette::IDLE, 1.2, Some((4.0, 2.5)));
+            self.canvas
+                .lines(line, palette::IDLE, 1.2, Some((4.0, 2.5)));
         }
         let throttled: Vec<(u64, u64)> = picture
             .throttled
@@ -251,17 +257,19 @@ impl Page<'_> {
         if let Some(total) = picture.power.first() {
             self.curve(total, &y, 1.1);
         }
-        self.names(&picture.cycles, top);
-        self.names(&picture.around, top);
         self.frame(&y, top, height, "Power (W)", true);
         self.idle_names(&y, top, height);
         self.y = top + height + GUTTER;
     }
 
     /// Names over stretches that are wide enough for them.
-    fn names(&mut self, stretches: &[Stretch], top: f64) {
+    fn names(&mut self) {
+        let picture = self.picture;
+        let mut all: Vec<&Stretch> = picture.around.iter().chain(&picture.cycles).collect();
+        all.sort_by_key(|stretch| stretch.window);
+        self.y += SMALL + 1.0;
         let mut free = LEFT;
-        for stretch in stretches {
+        for stretch in all {
             let left = self.x_of(stretch.window.start_ns);
             let right = self.x_of(stretch.window.end_ns);
             let name = match stretch.counted {
@@ -270,15 +278,16 @@ impl Page<'_> {
             };
             let width = font::width(&name, SMALL, false);
             let middle = (left + right) / 2.0;
-            if width + 4.0 > right - left || middle - width / 2.0 < free {
+            if width > right - left || middle - width / 2.0 < free {
                 continue;
             }
             free = middle + width / 2.0 + 4.0;
             let style = Style::new(SMALL)
                 .colour(palette::SOFT)
                 .anchor(Anchor::Middle);
-            self.canvas.text(middle, top + SMALL + 4.0, name, style);
+            self.canvas.text(middle, self.y, name, style);
         }
+        self.y += 4.0;
     }
 
     /// Beside their lines, pushed apart where they would lie on one another.

@@ -60,9 +60,7 @@ fn paint(page: &mut Pixmap, shape: &Shape, to_page: Transform) {
             let stroke = Stroke {
                 width: *width as f32,
                 line_join: LineJoin::Round,
-                dash: dash.and_then(|(on, off)| {
-                    StrokeDash::new(vec![on as f32, off as f32], 0.0)
-                }),
+                dash: dash.and_then(|(on, off)| StrokeDash::new(vec![on as f32, off as f32], 0.0)),
                 ..Stroke::default()
             };
             if let Some(path) = path.finish() {

@@ -52,9 +52,7 @@ impl Scale {
         let first = (self.low / self.step - 1e-6).ceil();
         let last = (self.high / self.step + 1e-6).floor();
         let count = (last - first).clamp(-1.0, 100.0) as i64 + 1;
-        (0..count)
-            .map(|i| (first + i as f64) * self.step)
-            .collect()
+        (0..count).map(|i| (first + i as f64) * self.step).collect()
     }
 
     /// A tick's value, with as many decimals as its neighbours need.

@@ -112,7 +112,11 @@ fn hex(Colour(r, g, b): Colour) -> String {
 fn number(value: f64) -> String {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    if text == "-0" { "0".into() } else { text.into() }
+    if text == "-0" {
+        "0".into()
+    } else {
+        text.into()
+    }
 }
 
 /// Names of models and runs come from outside. What XML cannot hold is left out.

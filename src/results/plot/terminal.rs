@@ -67,7 +67,8 @@ pub fn write(picture: &Picture, columns: usize) -> String {
     }
     put(&format!("{:>LABELS$} ┐", "W"));
     let label_of = |row: usize| {
-        let near = |tick: &f64| (y.place(*tick).clamp(0.0, dots - 1.0) / 4.0).floor() as usize == row;
+        let near =
+            |tick: &f64| (y.place(*tick).clamp(0.0, dots - 1.0) / 4.0).floor() as usize == row;
         y.ticks().into_iter().find(near)
     };
     for row in 0..ROWS {
@@ -152,9 +153,13 @@ impl Columns {
             if let Some((column, value)) = here {
                 if let Some((from, start)) = before {
                     // The straight line over the columns between, and to this one's edge.
+                    // A column begins where the one before it ended, so that edges are drawn.
+                    let mut last = start;
                     for between in from + 1..=column {
                         let share = (between - from) as f64 / (column - from) as f64;
-                        add(between, start + (value - start) * share);
+                        add(between, last);
+                        last = start + (value - start) * share;
+                        add(between, last);
                     }
                 }
                 add(column, value);

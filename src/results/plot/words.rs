@@ -32,18 +32,29 @@ pub fn title(data: &RunData, analysis: &Analysis) -> String {
             None => devices.push((sensor.name.clone(), 1)),
         }
     }
-    parts.extend(devices.into_iter().take(2).map(|(name, count)| match count {
-        1 => name,
-        n => format!("{n} × {name}"),
-    }));
+    parts.extend(
+        devices
+            .into_iter()
+            .take(2)
+            .map(|(name, count)| match count {
+                1 => name,
+                n => format!("{n} × {name}"),
+            }),
+    );
     let parts: Vec<String> = parts.iter().map(|part| cut(part)).collect();
     parts.join(" · ")
 }
 
 fn cut(text: &str) -> String {
-    match text.chars().count() > LONGEST {
-        true => text.chars().take(LONGEST - 1).chain(['…']).collect(),
-        false => text.to_owned(),
+    let shown = |c: &char| !c.is_control();
+    match text.chars().filter(shown).count() > LONGEST {
+        true => text
+            .chars()
+            .filter(shown)
+            .take(LONGEST - 1)
+            .chain(['…'])
+            .collect(),
+        false => text.chars().filter(shown).collect(),
     }
 }
 
@@ -64,11 +75,11 @@ pub fn facts(analysis: &Analysis, cycle: Option<u32>) -> Vec<String> {
                 let parts = [("gain", u.systematic), ("statistical", u.statistical)];
                 let parts: Vec<String> = parts
                     .iter()
-                    .filter_map(|(name, u)| Some(format!("{name} {}", figures(u.as_ref()?))))
+                    .filter_map(|(name, u)| Some(format!("{name} {} J", figures(u.as_ref()?))))
                     .collect();
-                told += &format!(" (k = 2; standard uncertainties: {} J)", parts.join(", "));
+                told += &format!(" (k = 2; standard uncertainties: {})", parts.join(", "));
             }
-            told += &format!(", {}", analysis.boundary.told);
+            told += &format!("; {}", analysis.boundary.told);
             if cycle.is_none()
                 && let Some(interval) = total.interval
             {
@@ -138,7 +149,12 @@ pub fn notes(data: &RunData, analysis: &Analysis, untold: Option<&str>) -> Vec<S
         let spacing = spacing.map_or_else(String::new, |s| {
             format!(", a sample every {:.0} ms", s * 1e3)
         });
-        let method: String = sensor.method.chars().take(160).collect();
+        let method: String = sensor
+            .method
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(160)
+            .collect();
         let note = format!("{kind}: {method}{spacing}{lag}.");
         match notes.iter_mut().find(|(_, known)| *known == note) {
             Some((ids, _)) => *ids = format!("{ids}, {}", sensor.id),
@@ -201,7 +217,10 @@ fn like(value: f64, size: f64) -> String {
 }
 
 fn figures(value: &f64) -> String {
-    like(*value, *value)
+    match *value == 0.0 {
+        true => "0".into(),
+        false => like(*value, *value),
+    }
 }
 
 #[cfg(test)]
@@ -223,9 +242,12 @@ mod tests {
         };
         assert_eq!(measured(&reading(168.34, 9.72), "J"), "168.3 ± 9.7 J");
         assert_eq!(measured(&reading(-0.0123, 0.0996), "J"), "−0.01 ± 0.10 J");
-        assert_eq!(measured(&reading(123_456.0, 1_234.0), "J"), "123500 ± 1200 J");
+        assert_eq!(
+            measured(&reading(123_456.0, 1_234.0), "J"),
+            "123500 ± 1200 J"
+        );
         let unknown = Reading::new(12.345, How::Modelled);
         assert_eq!(measured(&unknown, "J"), "12.35 J");
-        assert_eq!((figures(&0.0), like(5.0, 0.0)), ("0.0".into(), "5.0".into()));
+        assert_eq!((figures(&0.0), like(5.0, 0.0)), ("0".into(), "5.0".into()));
     }
 }

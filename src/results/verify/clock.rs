@@ -52,7 +52,9 @@ impl Times {
         };
         if latest.is_some_and(|latest| latest > now.saturating_add(AHEAD_NS)) {
             let kind = envelope.record.kind();
-            self.tell(format!("{RECORDS_FILE} record {n} ({kind}) tells of times after it was made"));
+            self.tell(format!(
+                "{RECORDS_FILE} record {n} ({kind}) tells of times after it was made"
+            ));
         }
     }
 
@@ -77,13 +79,23 @@ pub fn check(read: &Read) -> Check {
         .filter_map(|pair| {
             let step = offset(&pair[1]) - offset(&pair[0]);
             (step.abs() > STEP_NS).then(|| {
-                format!("the wall clock was set by {:.3} s during the run", step as f64 / 1e9)
+                format!(
+                    "the wall clock was set by {:.3} s during the run",
+                    step as f64 / 1e9
+                )
             })
         })
         .collect();
     match (pairs.len(), steps.is_empty()) {
         (0, _) => Check::skipped(NAME, "the log has no pairs of both clocks"),
-        (n, true) => Check::passed(NAME, format!("{n} pairs of both clocks agree, and times rise with the records")),
-        (n, false) => Check::noted(NAME, format!("{n} pairs of both clocks; times rise with the records"), steps),
+        (n, true) => Check::passed(
+            NAME,
+            format!("{n} pairs of both clocks agree, and times rise with the records"),
+        ),
+        (n, false) => Check::noted(
+            NAME,
+            format!("{n} pairs of both clocks; times rise with the records"),
+            steps,
+        ),
     }
 }

@@ -35,7 +35,9 @@ type Key<'a> = (&'a str, &'a Attributes, Option<u32>);
 
 fn by_key(metrics: &[Metric]) -> BTreeMap<Key<'_>, &Metric> {
     // The last word counts: a log that was closed twice has two.
-    let keyed = metrics.iter().map(|m| ((m.id.as_str(), &m.attributes, m.cycle), m));
+    let keyed = metrics
+        .iter()
+        .map(|m| ((m.id.as_str(), &m.attributes, m.cycle), m));
     keyed.collect()
 }
 
@@ -63,22 +65,45 @@ pub fn metrics(read: &Read, analysis: &Analysis) -> Check {
             Some(_) if key.0 == "run.completed" => {}
             Some(old) if same(old, new) => {}
             Some(old) => found.push(format!("{}: {}", named(key), difference(old, new))),
-            None => found.push(format!("{} follows from the records and is not in the log", named(key))),
+            None => found.push(format!(
+                "{} follows from the records and is not in the log",
+                named(key)
+            )),
         }
     }
     for key in recorded.keys().filter(|key| !derived.contains_key(*key)) {
-        found.push(format!("{} is in the log and does not follow from the records", named(key)));
+        found.push(format!(
+            "{} is in the log and does not follow from the records",
+            named(key)
+        ));
     }
     for new in &tables {
-        if read.tables.get(&new.name).is_none_or(|old| !equal(old, new)) {
-            found.push(format!("the table {} of the log is not what the records give", new.name));
+        if read
+            .tables
+            .get(&new.name)
+            .is_none_or(|old| !equal(old, new))
+        {
+            found.push(format!(
+                "the table {} of the log is not what the records give",
+                new.name
+            ));
         }
     }
     let count = derived.len();
     judged(
         match found.is_empty() {
-            true => Check::passed(NAME, format!("{count} metrics and {} tables follow from the records, to the last bit", tables.len())),
-            false => Check::failed(NAME, "the log's numbers are not those that its records give", found),
+            true => Check::passed(
+                NAME,
+                format!(
+                    "{count} metrics and {} tables follow from the records, to the last bit",
+                    tables.len()
+                ),
+            ),
+            false => Check::failed(
+                NAME,
+                "the log's numbers are not those that its records give",
+                found,
+            ),
         },
         read,
     )
@@ -117,10 +142,16 @@ fn difference(old: &Metric, new: &Metric) -> String {
             format!("the log has {old}, the records give {new}")
         }
         (MetricValue::Absent(_), MetricValue::Number(new)) => {
-            format!("the log has none, the records give {}", figures::figure(*new))
+            format!(
+                "the log has none, the records give {}",
+                figures::figure(*new)
+            )
         }
         (MetricValue::Number(old), MetricValue::Absent(why)) => {
-            format!("the log has {}, the records give none: {why}", figures::figure(*old))
+            format!(
+                "the log has {}, the records give none: {why}",
+                figures::figure(*old)
+            )
         }
         _ => "its distribution, uncertainty, interval or method is another".into(),
     }
@@ -133,7 +164,11 @@ pub fn result(folder: &Path, read: &Read, analysis: &Analysis) -> Check {
         Ok(result) => result,
         Err(error) => {
             let found = vec![error.to_string()];
-            return Check::failed(NAME, format!("there is no {RESULT_FILE} to be checked"), found);
+            return Check::failed(
+                NAME,
+                format!("there is no {RESULT_FILE} to be checked"),
+                found,
+            );
         }
     };
     let derived = build(&read.data, analysis, recorded.exports.clone(), folder);
@@ -152,10 +187,15 @@ pub fn result(folder: &Path, read: &Read, analysis: &Analysis) -> Check {
     let mut found = Vec::new();
     differences(&old, &new, "", &mut found);
     let check = match found.is_empty() {
-        true => Check::passed(NAME, format!("{RESULT_FILE} follows from the records, to the last bit")),
+        true => Check::passed(
+            NAME,
+            format!("{RESULT_FILE} follows from the records, to the last bit"),
+        ),
         false => Check::failed(
             NAME,
-            format!("{RESULT_FILE} is not what the records give; lem results rebuild makes it anew"),
+            format!(
+                "{RESULT_FILE} is not what the records give; lem results rebuild makes it anew"
+            ),
             found,
         ),
     };

@@ -23,7 +23,9 @@ pub fn artifacts(folder: &Path, read: &Read) -> Artifacts {
     for (path, artifact) in &read.artifacts {
         // A log from elsewhere must not make lem read files elsewhere.
         if !inside(path) {
-            found.push(format!("{path:?} does not lie in the run's folder; it was not read"));
+            found.push(format!(
+                "{path:?} does not lie in the run's folder; it was not read"
+            ));
             continue;
         }
         match hash(&folder.join(path)) {
@@ -47,7 +49,10 @@ pub fn artifacts(folder: &Path, read: &Read) -> Artifacts {
         (_, true) => Check::passed(NAME, format!("{count} files have their SHA-256")),
         (_, false) => Check::failed(
             NAME,
-            format!("{} of {count} files are not as they were written", found.len()),
+            format!(
+                "{} of {count} files are not as they were written",
+                found.len()
+            ),
             found,
         ),
     };

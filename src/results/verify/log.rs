@@ -32,9 +32,8 @@ pub struct Read {
 
 impl Read {
     pub fn of(folder: &Path) -> Result<Self, String> {
-        let refused = |error: io::Error| {
-            format!("the log in {} cannot be read: {error}", folder.display())
-        };
+        let refused =
+            |error: io::Error| format!("the log in {} cannot be read: {error}", folder.display());
         let mut reader = LogReader::open(folder).map_err(|error| error.to_string())?;
         let mut builder = RunData::builder();
         let mut read = Self {
@@ -87,9 +86,16 @@ impl Read {
 pub fn whole(read: &Read) -> Check {
     const NAME: &str = "log";
     let facts = &read.facts;
-    let mut found: Vec<String> = facts.skips.iter().map(|skip| {
-        format!("{RECORDS_FILE} line {} (byte {}): {}", skip.line, skip.offset, skip.why)
-    }).collect();
+    let mut found: Vec<String> = facts
+        .skips
+        .iter()
+        .map(|skip| {
+            format!(
+                "{RECORDS_FILE} line {} (byte {}): {}",
+                skip.line, skip.offset, skip.why
+            )
+        })
+        .collect();
     if facts.skipped > facts.skips.len() as u64 {
         found.push(format!("{} lines are no records", facts.skipped));
     }
@@ -100,7 +106,10 @@ pub fn whole(read: &Read) -> Check {
         ));
     }
     for (count, what) in [
-        (facts.missing, "records are missing: their numbers never come"),
+        (
+            facts.missing,
+            "records are missing: their numbers never come",
+        ),
         (facts.duplicates, "records have a number that came before"),
         (facts.foreign, "records belong to another run"),
     ] {
@@ -122,7 +131,9 @@ pub fn whole(read: &Read) -> Check {
         n => Check::noted(
             NAME,
             detail,
-            vec![format!("{n} records are of a kind that this version does not know; a newer lem wrote them")],
+            vec![format!(
+                "{n} records are of a kind that this version does not know; a newer lem wrote them"
+            )],
         ),
     }
 }
@@ -155,7 +166,10 @@ pub fn seal(folder: &Path, read: &Read) -> Check {
         }
     }
     match found.is_empty() {
-        true => Check::passed(NAME, "the log is, byte for byte, what it was when the run was closed"),
+        true => Check::passed(
+            NAME,
+            "the log is, byte for byte, what it was when the run was closed",
+        ),
         false => Check::failed(NAME, "the log was changed after the run was closed", found),
     }
 }

@@ -109,7 +109,11 @@ pub struct Report {
 /// Checks a run that has ended. `Err` says why there is nothing to check.
 pub fn verify(folder: &Path) -> Result<Report, String> {
     let read = Read::of(folder)?;
-    let mut checks = vec![log::whole(&read), log::seal(folder, &read), clock::check(&read)];
+    let mut checks = vec![
+        log::whole(&read),
+        log::seal(folder, &read),
+        clock::check(&read),
+    ];
     let artifacts = files::artifacts(folder, &read);
     checks.push(artifacts.check);
     if read.end.is_some() {
@@ -142,12 +146,23 @@ pub fn render(report: &Report) -> String {
             Verdict::Skipped => "skipped",
         };
         lines.push(format!("{sign}  {:<9}  {}", check.check, check.detail));
-        lines.extend(check.found.iter().map(|f| format!("                      {f}")));
+        lines.extend(
+            check
+                .found
+                .iter()
+                .map(|f| format!("                      {f}")),
+        );
     }
     lines.push(String::new());
     lines.push(match report.ok {
-        true => format!("{} is whole, and its result follows from its records", report.run),
-        false => format!("{} is not as it was written, or its result does not follow from its records", report.run),
+        true => format!(
+            "{} is whole, and its result follows from its records",
+            report.run
+        ),
+        false => format!(
+            "{} is not as it was written, or its result does not follow from its records",
+            report.run
+        ),
     });
     lines.join("\n")
 }

@@ -23,7 +23,9 @@ pub fn check(folder: &Path, read: &Read, as_written: bool) -> Check {
             true => Check::failed(
                 NAME,
                 format!("there is no {SERIES_FILE}"),
-                vec![format!("{SERIES_FILE} is missing; lem results rebuild does not make it, the records have its samples")],
+                vec![format!(
+                    "{SERIES_FILE} is missing; lem results rebuild does not make it, the records have its samples"
+                )],
             ),
             false => Check::skipped(NAME, format!("there is no {SERIES_FILE}")),
         };
@@ -40,7 +42,9 @@ pub fn check(folder: &Path, read: &Read, as_written: bool) -> Check {
         }
         // What does not even have its checksum is not worth reading, nor safe.
         (Ok(()), Ok(_)) if !as_written => {
-            let found = vec![format!("{SERIES_FILE} is neither what was written nor what the records give")];
+            let found = vec![format!(
+                "{SERIES_FILE} is neither what was written nor what the records give"
+            )];
             return Check::failed(NAME, format!("{SERIES_FILE} was changed"), found);
         }
         (Ok(()), Ok(_)) => compare(&path, read),
