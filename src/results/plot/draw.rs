@@ -272,9 +272,16 @@ impl Page<'_> {
         for stretch in all {
             let left = self.x_of(stretch.window.start_ns);
             let right = self.x_of(stretch.window.end_ns);
-            let name = match stretch.counted {
+            let long = match stretch.counted {
                 true => stretch.name.clone(),
                 false => format!("{}, cut off", stretch.name),
+            };
+            // Where its name has no room, a cycle's number may have.
+            let number = stretch.name.strip_prefix("cycle ").unwrap_or(&long);
+            let fits = |name: &str| font::width(name, SMALL, false) <= right - left;
+            let name = match fits(&long) {
+                true => long.clone(),
+                false => number.to_owned(),
             };
             let width = font::width(&name, SMALL, false);
             let middle = (left + right) / 2.0;

@@ -146,8 +146,8 @@ fn an_edited_result_is_named_by_its_path() {
     let dir = closed();
     edit(dir.path(), "result.json", |result| {
         let value: serde_json::Value = serde_json::from_str(&result).unwrap();
-        let joules = value["total_energy_j"]["value"].to_string();
-        result.replacen(&joules, &format!("{joules}1"), 1)
+        let joules = value["total_energy_j"]["value"].as_f64().unwrap();
+        result.replacen(&joules.to_string(), &(2.0 * joules).to_string(), 1)
     });
     let report = verify(dir.path()).unwrap();
     assert_eq!(failed(&report), ["result"]);
