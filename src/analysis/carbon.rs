@@ -38,7 +38,7 @@ pub fn intensity(data: &RunData) -> Reading {
         return Reading::new(country.grams, How::Estimated).method(told);
     }
     // A zone of a newer table is not silently the world.
-    let world = "the world's average of 2019 (IEA)";
+    let world = "IEA, the world's average of 2019";
     let told = match zone {
         Some(zone) => format!("{world}; the zone {zone} is not in the table"),
         None => format!("{world}; carbon.zone names a country"),

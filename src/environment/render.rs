@@ -6,6 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use lem_record::How;
 
 use super::{Environment, Fact, Layer, advise};
+use crate::config::Config;
 use crate::meter::gpu::GpuFacts;
 use crate::meter::{Absent, Inventory, Source};
 
@@ -222,6 +223,12 @@ fn resolves(source: &Source) -> Option<f64> {
     let sensor = &source.sensor;
     let known = [sensor.update_s, sensor.window_s];
     let known = known.into_iter().flatten().reduce(f64::max)?;
+    // A driver that keeps its own samples is not held up by how often it is polled.
+    let polled = match source.meter.as_str() {
+        "nvml" => 0.0,
+        _ => f64::from(Config::default().measurement.interval_ms) * 1e-3,
+    };
+    let known = known.max(polled);
     let measures = source.how == How::Measured && source.gives_energy();
     measures.then_some(crate::analysis::UPDATES_TO_RESOLVE * known * 1e3)
 }
@@ -283,7 +290,6 @@ mod tests {
     use super::super::testing::tree;
     use super::super::{Build, Inputs, collect_in};
     use super::*;
-    use crate::config::Config;
     use crate::meter::detect_in;
     use crate::meter::gpu::Gpus;
     use crate::meter::gpu::fake::FakeGpus;

@@ -498,7 +498,8 @@ fn colour(role: Role) -> Colour {
 /// Lines of at most so much width, broken at spaces; a longer word stands alone.
 fn wrapped(text: &str, width: f64, size: f64, bold: bool) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    // Not at a no-break space.
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
         if let Some(line) = lines.last_mut() {
             let longer = format!("{line} {word}");
             if font::width(&longer, size, bold) <= width {

@@ -204,7 +204,8 @@ fn phases(picture: &Picture, width: usize) -> String {
 
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
+    // Not at a no-break space.
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
         if let Some(line) = lines.last_mut()
             && line.chars().count() + 1 + word.chars().count() <= width
         {

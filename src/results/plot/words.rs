@@ -84,7 +84,7 @@ pub fn facts(analysis: &Analysis, cycle: Option<u32>) -> Vec<String> {
                 && let Some(interval) = total.interval
             {
                 told += &format!(
-                    "; {complete} cycles, {:.0} % interval of the mean {} to {} J",
+                    "; {complete} cycles, {:.0}\u{a0}% interval of the mean {} to {} J",
                     interval.level * 100.0,
                     like(interval.low, interval.high - interval.low),
                     like(interval.high, interval.high - interval.low),
