@@ -13,6 +13,7 @@ mod flops;
 mod integrate;
 mod latency;
 mod memory;
+mod metrics_table;
 mod peaks;
 mod phases;
 mod records;

@@ -36,6 +36,7 @@ pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
     sheet(&analysis.run, data, end, None, &mut out);
     out.push(info(data, end));
     out.extend(completed(data, end));
+    out.push(Record::Table(super::metrics_table::table(&out)));
     out.push(Record::Table(cycles(analysis)));
     out.push(Record::Table(requests(data)));
     let own = analysis
