@@ -116,3 +116,92 @@ fn gpus(data: &RunData) -> usize {
     devices.dedup();
     devices.len()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use lem_record::How;
+    use serde_json::{Value, json};
+
+    use super::super::analyse;
+    use super::super::data::RunData;
+    use super::super::testing::{T0, TestLog};
+
+    /// The modelled machine at 60 W for a second, with this under `carbon` and `cost`.
+    fn run(carbon: Value, cost: Value) -> super::super::Sheet {
+        let mut log = TestLog::modelled();
+        log.cycle(0, T0, 50.0);
+        let mut data = RunData::from_log(&log.envelopes);
+        let mut started = data.started.clone().unwrap();
+        started.config["carbon"] = carbon;
+        started.config["cost"] = cost;
+        data.started = Some(started);
+        analyse(&data).run
+    }
+
+    #[test]
+    fn the_intensity_is_the_one_that_is_given_else_the_zone_s_else_the_world_s() {
+        let of = |carbon: Value| {
+            let sheet = run(carbon, Value::Null);
+            let intensity = sheet.reading("carbon.intensity").unwrap();
+            let grams = sheet.reading("carbon.emissions").unwrap();
+            assert_eq!(grams.how, How::Estimated);
+            (intensity, grams)
+        };
+        let joules = 60.0;
+        let (given, _) = of(
+            json!({"pue": 1.0, "zone": "DE", "intensity_g_per_kwh": 12.5, "source": "my contract"}),
+        );
+        assert_eq!((given.value, given.how), (12.5, How::Supplied));
+        assert_eq!(given.method.as_deref(), Some("my contract"));
+        let (zone, grams) = of(json!({"pue": 1.5, "zone": "deu"}));
+        assert_eq!((zone.value, zone.how), (380.95, How::Estimated));
+        let told = zone.method.unwrap();
+        assert!(
+            told.contains("Germany, mean of 2023") && told.contains("CC BY 4.0"),
+            "{told}"
+        );
+        let expected = joules / 3.6e6 * 1.5 * 380.95;
+        assert!(
+            (grams.value - expected).abs() < 1e-9 * expected,
+            "{}",
+            grams.value
+        );
+        // As uncertain, in proportion, as the energy, and no less.
+        let energy = run(json!({}), Value::Null).reading("energy.total").unwrap();
+        let share = |r: &super::Reading| r.budget.unwrap().standard() / r.value;
+        assert!((share(&grams) - share(&energy)).abs() < 1e-12);
+        let (world, _) = of(json!({"pue": 1.0}));
+        assert_eq!(
+            (world.value, world.how),
+            (super::WORLD_2019, How::Estimated)
+        );
+        let (unknown, _) = of(json!({"pue": 1.0, "zone": "XX"}));
+        assert_eq!(unknown.value, super::WORLD_2019);
+        assert!(unknown.method.unwrap().contains("XX is not in the table"));
+    }
+
+    #[test]
+    fn cost_is_energy_at_its_price_and_absent_without_one() {
+        let priced = run(
+            json!({"pue": 2.0}),
+            json!({"usd_per_kwh": 0.5, "usd_per_gpu_hour": 3.0}),
+        );
+        // There is no GPU: only the energy costs.
+        let total = priced
+            .entries
+            .iter()
+            .rfind(|e| e.id == "cost.total")
+            .unwrap();
+        let expected = 60.0 / 3.6e6 * 2.0 * 0.5;
+        let value = total.reading.as_ref().unwrap().value;
+        assert!((value - expected).abs() < 1e-9 * expected, "{value}");
+        let free = run(json!({}), json!({}));
+        assert!(
+            free.reading("cost.per_mtoken")
+                .unwrap_err()
+                .contains("no price is given")
+        );
+    }
+}

@@ -46,6 +46,8 @@ fn row(line: &'static str) -> Option<Country> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use std::collections::BTreeSet;
 
     use super::{TABLE, countries, find};

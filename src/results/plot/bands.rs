@@ -4,7 +4,7 @@
 use crate::analysis::Window;
 
 /// More windows than this in one picture are narrower than a reader can tell apart.
-const ROOM: usize = 240;
+pub const ROOM: usize = 240;
 /// Shades of a strip that a phase fills in part.
 const SHADES: usize = 6;
 

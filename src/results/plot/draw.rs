@@ -356,7 +356,7 @@ impl Page<'_> {
         }
     }
 
-    /// Which line is whose, within the panel at its upper right.
+    /// Which line is whose, above the panel at its right.
     fn series_names(&mut self, panel: &Panel, top: f64) {
         let mut x = self.right - 4.0;
         let alone = panel.series.len() == 1;
@@ -367,7 +367,7 @@ impl Page<'_> {
                 (false, _) => colour(series.role),
             };
             let style = Style::new(SMALL).colour(colour).anchor(Anchor::End);
-            self.canvas.text(x, top + SMALL, series.name.clone(), style);
+            self.canvas.text(x, top - 3.0, series.name.clone(), style);
             x -= font::width(&series.name, SMALL, false) + 10.0;
         }
     }

@@ -81,6 +81,10 @@ pub fn power(analysis: &Analysis, span: Window, devices: bool) -> Vec<Series> {
     let name = match sensors.as_slice() {
         [] => return Vec::new(),
         [(one, _)] => format!("power, {}", one.id),
+        [..] if sensors.len() <= 3 => {
+            let ids: Vec<&str> = sensors.iter().map(|(s, _)| s.id.as_str()).collect();
+            format!("power, {}", ids.join(" + "))
+        }
         [..] => format!("power, sum of {}", sensors.len()),
     };
     let mut all = vec![Series {
@@ -130,7 +134,10 @@ pub fn of(what: What, data: &RunData, span: Window) -> Option<Panel> {
             let (times, values) = known(samples, &column.values, rows, factor);
             let points = thinned(&times, &values);
             let told = ["lem.clock", "hw.sensor_location"];
-            let mut name = source.clone();
+            let mut name = match column.metric.as_str() {
+                "sample.cpu_utilization" => "all processors".to_owned(),
+                _ => source.clone(),
+            };
             for attribute in told.iter().filter_map(|a| column.attributes.get(*a)) {
                 name = format!("{name} {attribute}");
             }

@@ -1,5 +1,6 @@
 //! What is to be seen of a run, on whatever paper.
 
+use super::bands::ROOM;
 use super::panels::{self, Panel, Series};
 use super::tokens::{self, Tokens};
 use super::words;
@@ -133,10 +134,16 @@ impl Picture {
             Span::Cycle(index) => Some(index),
             Span::Cycles | Span::Run => None,
         };
+        let mut notes = words::notes(data, analysis, untold.as_deref());
+        if prefill.len().max(decode.len()) > ROOM {
+            let many =
+                "Phases are too many to be drawn one by one: shades are their shares of the time.";
+            notes.insert(0, many.to_owned());
+        }
         Ok(Self {
             title: words::title(data, analysis),
             facts: words::facts(analysis, one),
-            notes: words::notes(data, analysis, untold.as_deref()),
+            notes,
             span,
             zero_ns,
             time_label,

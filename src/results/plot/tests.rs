@@ -175,6 +175,7 @@ fn a_long_run_stays_a_small_figure() {
     };
     let picture = picture(&long_run(), &options).unwrap();
     assert_eq!(picture.power.len(), 3);
+    assert!(picture.notes[0].contains("shares of the time"));
     assert_eq!(picture.power[0].range(), Some((610.0, 610.0)));
     assert_eq!(picture.panels[0].series.len(), 2);
     assert_eq!(picture.tokens, None);

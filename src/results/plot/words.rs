@@ -46,16 +46,20 @@ pub fn title(data: &RunData, analysis: &Analysis) -> String {
 }
 
 fn cut(text: &str) -> String {
-    let shown = |c: &char| !c.is_control();
-    match text.chars().filter(shown).count() > LONGEST {
-        true => text
-            .chars()
-            .filter(shown)
-            .take(LONGEST - 1)
-            .chain(['…'])
-            .collect(),
-        false => text.chars().filter(shown).collect(),
+    shortened(text, LONGEST)
+}
+
+/// Without control characters; what is too long ends after a word.
+fn shortened(text: &str, longest: usize) -> String {
+    let shown: String = text.chars().filter(|c| !c.is_control()).collect();
+    if shown.chars().count() <= longest {
+        return shown;
     }
+    let cut: String = shown.chars().take(longest - 1).collect();
+    let whole = cut
+        .rsplit_once(' ')
+        .map_or(cut.as_str(), |(words, _)| words);
+    format!("{whole}…")
 }
 
 /// The numbers: of one cycle, or of the run's mean cycle.
@@ -149,12 +153,7 @@ pub fn notes(data: &RunData, analysis: &Analysis, untold: Option<&str>) -> Vec<S
         let spacing = spacing.map_or_else(String::new, |s| {
             format!(", a sample every {:.0} ms", s * 1e3)
         });
-        let method: String = sensor
-            .method
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(160)
-            .collect();
+        let method = shortened(&sensor.method, 200);
         let note = format!("{kind}: {method}{spacing}{lag}.");
         match notes.iter_mut().find(|(_, known)| *known == note) {
             Some((ids, _)) => *ids = format!("{ids}, {}", sensor.id),
