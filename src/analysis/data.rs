@@ -249,7 +249,7 @@ impl RunDataBuilder {
                 self.data.cached_baselines = Some(table.clone());
             }
             Record::Metric(_) => self.data.metrics_seen += 1,
-            Record::Table(_) | Record::Artifact(_) | Record::Unknown(_) => {}
+            Record::Table(_) | Record::Artifact(_) | Record::Seal(_) | Record::Unknown(_) => {}
         }
     }
 

@@ -37,7 +37,7 @@ mod tests;
 use lem_record::{How, Warning};
 
 pub use baseline::CACHED_COLUMNS;
-pub use carbon::WORLD_2019;
+pub use carbon::{WORLD_2019, country as carbon_country};
 pub use data::CACHED_BASELINES;
 pub use data::{
     BaselineWindow, CycleData, RequestData, RoundsData, RunData, RunDataBuilder, Window,
@@ -45,7 +45,7 @@ pub use data::{
 pub use estimators::{Difference, PhaseEstimate, PhaseEstimates};
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
-pub use phases::PhaseWindows;
+pub use phases::{PhaseWindows, UPDATES_TO_RESOLVE};
 pub use records::records;
 pub use samples::{ColumnSamples, SourceSamples};
 pub use sensors::{Boundary, Curve, Sensor};
