@@ -1,5 +1,6 @@
 //! The command line's definitions: what may be typed, and nothing of what it does.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -19,13 +20,15 @@ Examples:
   lem run configs/quickstart.yaml                 measure a small real model
   lem run my.yaml --set batching.batch_size=4     change one key
   lem run my.yaml --mlflow                        deliver to MLFLOW_TRACKING_URI, or ./mlruns
+  lem exec -- python train.py                     measure any command
   lem export lem-runs/RUN --to mlflow             deliver later, or again
   lem export --pending                            deliver whatever is owed
   lem sinks check my.yaml                         would the sinks take a run?
   lem env                                         what can be measured on this machine
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 measured but a delivery is
-incomplete (lem export, and lem run with --strict-export), 130 interrupted.")]
+incomplete (lem export, and lem run with --strict-export), 130 interrupted. lem exec ends as its
+command does.")]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
@@ -35,6 +38,8 @@ pub struct Cli {
 pub enum Verb {
     /// Measure a model: baseline, warm-up, cycles, result, delivery
     Run(RunArgs),
+    /// Measure any command: energy, power, phases, and all sinks
+    Exec(ExecArgs),
     /// Deliver runs to sinks, now or again; a repeat changes nothing there
     Export(ExportArgs),
     /// Show which sinks there are, and check whether they would take a run
@@ -42,9 +47,14 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<SinksVerb>,
     },
+    /// Show this machine's power and state to Prometheus or OTLP, for as long as it lives
+    Monitor(MonitorArgs),
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
+    /// Check a run: its checksums, and that its result follows from its records
+    #[command(after_help = "Exit code 1 where a run is not as it was written.")]
+    Verify(VerifyArgs),
     /// Check, show and write configurations
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -140,6 +150,83 @@ pub struct SinkArgs {
 
 const LINGER_HELP: &str = "Let the Prometheus endpoint wait so long for a scrape of the summary; without a number 120 seconds";
 
+/// Any command, measured: its energy and power, the phases that it marks, and a run like any
+/// other in a folder, delivered to every sink.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem exec -- python train.py                     what a program costs
+  lem exec --format json -- ./bench > cost.json   the result for a script
+  lem exec --mlflow --name sweep-3 -- make bench  deliver it too
+  lem exec -- sh -c 'echo begin load > $LEM_PHASES; load; echo end load > $LEM_PHASES; work'
+
+The command's standard output is left alone, and the report goes to standard error; with
+--format json it is the other way round. Into the pipe $LEM_PHASES the command can write a line
+`begin NAME [T]`, `end NAME [T]`, `mark NAME [T]` or `tokens N [input|output]`; T is
+CLOCK_MONOTONIC in nanoseconds. The arguments are recorded; what looks like a secret is not.
+
+Exit codes: those of the command, 128 and the signal's number where a signal ended it, 127 where
+it is not found, 126 where it cannot be executed; and as lem run, where lem itself fails.")]
+pub struct ExecArgs {
+    /// A configuration for the measurement and the sinks; it need not name a model
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Parent folder of runs [default: ./lem-runs]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Name of the run [default: the command's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Measure the idle power before the command
+    #[arg(long)]
+    pub measure_baseline: bool,
+    /// How often sensors are polled, milliseconds
+    #[arg(long, value_name = "MS")]
+    pub interval_ms: Option<u32>,
+    /// What is reported: a table on standard error, or one JSON object on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    #[command(flatten)]
+    pub sinks: SinkArgs,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A long-lived exporter of this machine's power, energy and state: no run, no folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem monitor                                     serve http://127.0.0.1:9464/metrics
+  lem monitor --prometheus=0.0.0.0:9464           for a Prometheus elsewhere
+  lem monitor --otlp --interval-ms 10000          send to OTEL_EXPORTER_OTLP_ENDPOINT
+
+It shows hw_power_watts and hw_energy_joules_total of every sensor, and the state of the GPUs;
+what is modelled or made of power samples says so (lem_how). Sensors that vanish are looked for
+again. SIGTERM and Ctrl-C end it with exit code 0. docs/monitor.md has the systemd unit.")]
+pub struct MonitorArgs {
+    /// A configuration for the meters and the two sinks; it need not name a model
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How often sensors are polled, milliseconds [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub interval_ms: Option<u32>,
+    /// Serve a Prometheus endpoint, on 127.0.0.1:9464 unless told otherwise; so it is without a sink
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub prometheus: Option<String>,
+    /// Send over OTLP
+    #[arg(long)]
+    pub otlp: bool,
+}
+
 const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";
 
 #[derive(Debug, Args)]
@@ -232,8 +319,68 @@ pub enum ResultsVerb {
         #[arg(value_name = "RUN_DIR")]
         run: PathBuf,
     },
+    /// Draw power, phases, temperature and token times
+    Plot(PlotArgs),
     /// Print the JSON Schema of result.json
     Schema,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem results plot lem-runs/RUN                       in the terminal
+  lem results plot lem-runs/RUN --out power.svg       180 mm wide, for a paper
+  lem results plot lem-runs/RUN --cycle 0 --out cycle.png
+  lem results plot lem-runs/RUN --whole --what power,temperature,clock --out run.svg")]
+pub struct PlotArgs {
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// File to write, .svg or .png; may be given again. Left out, it is drawn in the terminal
+    #[arg(long, value_name = "FILE")]
+    pub out: Vec<PathBuf>,
+    /// Draw in the terminal, also where --out is given
+    #[arg(long)]
+    pub terminal: bool,
+    /// What to draw; several with commas
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "power,temperature,tokens"
+    )]
+    pub what: Vec<PlotWhat>,
+    /// Draw one cycle
+    #[arg(long, value_name = "N", conflicts_with = "whole")]
+    pub cycle: Option<u32>,
+    /// Draw the whole run: with its baselines and warm-up
+    #[arg(long)]
+    pub whole: bool,
+    /// Width of a PNG, pixels; 2126 are 180 mm at 300 dots an inch
+    #[arg(long, value_name = "PIXELS", default_value_t = 2126, value_parser = clap::value_parser!(u32).range(200..=16384))]
+    pub width: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlotWhat {
+    /// Power, with phases and idle levels
+    Power,
+    /// The power of each device beside the sum
+    Devices,
+    Temperature,
+    Utilization,
+    Clock,
+    Memory,
+    /// When each request's tokens came
+    Tokens,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The runs' folders
+    #[arg(value_name = "RUN_DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Debug, Subcommand)]

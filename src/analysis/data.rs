@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::samples::SourceSamples;
 use crate::engine::ModelDescription;
+use crate::exec::{CommandCycle, Marked, Told};
 use crate::meter::Source;
 
 /// The table of idle powers that an earlier run measured.
@@ -78,6 +79,8 @@ pub struct CycleData {
     pub requests: Vec<RequestData>,
     pub failed: u64,
     pub samples_missed: u64,
+    /// What it has besides, where it is the life of a command.
+    pub command: CommandCycle,
 }
 
 /// An idle baseline: `bare`, `loaded` or `after`.
@@ -165,6 +168,12 @@ impl RunData {
         self.cycles.iter().filter(|cycle| cycle.complete)
     }
 
+    /// Whether the run measured a command, and no engine of lem's own.
+    pub fn is_command(&self) -> bool {
+        let started = self.started.as_ref();
+        started.is_some_and(|s| s.environment.get(crate::exec::DESCRIBED).is_some())
+    }
+
     /// A value of the resolved configuration, by JSON pointer (`/carbon/pue`).
     pub fn config(&self, pointer: &str) -> Option<&Value> {
         self.started
@@ -205,6 +214,8 @@ pub struct RunDataBuilder {
     segments: BTreeMap<u32, Window>,
     phases: Vec<(u32, String, Window)>,
     requests: Vec<(u32, RequestData)>,
+    marked: Vec<(u32, Marked)>,
+    told: BTreeMap<u32, Told>,
     series: usize,
     unknown_sources: BTreeSet<String>,
 }
@@ -238,7 +249,7 @@ impl RunDataBuilder {
                 self.data.cached_baselines = Some(table.clone());
             }
             Record::Metric(_) => self.data.metrics_seen += 1,
-            Record::Table(_) | Record::Artifact(_) | Record::Unknown(_) => {}
+            Record::Table(_) | Record::Artifact(_) | Record::Seal(_) | Record::Unknown(_) => {}
         }
     }
 
@@ -254,6 +265,8 @@ impl RunDataBuilder {
             segments,
             phases,
             requests,
+            marked,
+            told,
             ..
         } = self;
         data.clock.sort_unstable();
@@ -290,7 +303,20 @@ impl RunDataBuilder {
                 cycle.requests.push(request);
             }
         }
+        for (index, marked) in marked {
+            if let Some(cycle) = cycles.get_mut(&index)
+                && cycle.window.contains(&marked.window)
+            {
+                cycle.command.marked.push(marked);
+            }
+        }
+        for (index, told) in told {
+            if let Some(cycle) = cycles.get_mut(&index) {
+                cycle.command.told = Some(told);
+            }
+        }
         for cycle in cycles.values_mut() {
+            cycle.command.marked.sort_by_key(|m| m.window);
             cycle.phases.sort_by_key(|(_, window)| *window);
             cycle
                 .requests
@@ -348,9 +374,21 @@ impl RunDataBuilder {
             }),
             (SpanKind::Warmup, _) => self.data.warmups.push(window),
             (SpanKind::Phase, Some(cycle)) => {
-                self.phases.push((cycle, span.name.clone(), window));
+                let command = self.data.is_command();
+                // A command names its phases as it likes.
+                if !command || matches!(span.name.as_str(), "prefill" | "decode") {
+                    self.phases.push((cycle, span.name.clone(), window));
+                }
+                if command {
+                    let marked = Marked::of(&span.name, window, &span.attributes);
+                    self.marked.push((cycle, marked));
+                }
             }
             (SpanKind::Request, Some(cycle)) => self.request(cycle, window, span),
+            (SpanKind::Cycle, Some(cycle)) => {
+                self.told
+                    .extend(Told::of(&span.attributes).map(|told| (cycle, told)));
+            }
             // CycleFinished and SegmentWritten tell the same, and say that it is whole.
             (SpanKind::Cycle | SpanKind::Phase | SpanKind::Request, _) => {}
         }
@@ -446,5 +484,6 @@ fn empty_cycle(index: u32, window: Window, complete: bool) -> CycleData {
         requests: Vec::new(),
         failed: 0,
         samples_missed: 0,
+        command: CommandCycle::default(),
     }
 }

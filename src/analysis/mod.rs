@@ -37,7 +37,7 @@ mod tests;
 use lem_record::{How, Warning};
 
 pub use baseline::CACHED_COLUMNS;
-pub use carbon::WORLD_2019;
+pub use carbon::{WORLD_2019, country as carbon_country};
 pub use data::CACHED_BASELINES;
 pub use data::{
     BaselineWindow, CycleData, RequestData, RoundsData, RunData, RunDataBuilder, Window,
@@ -45,7 +45,7 @@ pub use data::{
 pub use estimators::{Difference, PhaseEstimate, PhaseEstimates};
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
-pub use phases::PhaseWindows;
+pub use phases::{PhaseWindows, UPDATES_TO_RESOLVE};
 pub use records::records;
 pub use samples::{ColumnSamples, SourceSamples};
 pub use sensors::{Boundary, Curve, Sensor};
@@ -55,8 +55,12 @@ pub use throughput::Counts;
 pub use uncertainty::Budget;
 pub use warnings::CODES;
 
+pub(crate) use energy::Context;
+pub(crate) use estimate::{phase_energy, sensor_energy};
+pub(crate) use phases::union;
+pub(crate) use sheet::{Obtained, sum};
+
 use baseline::{Baselines, Cached, Idle};
-use energy::Context;
 use sheet::fold;
 
 /// Of the formulas: it rises when the same log would give other numbers.
@@ -218,6 +222,11 @@ fn one(context: &Context<'_>, cycle: &CycleData) -> CycleAnalysis {
     memory::put(context.data, cycle, &mut sheet);
     let throttled = throttle::of(context.data, cycle.window);
     throttle::put(&throttled, &mut sheet);
+    if context.data.is_command() {
+        let bare = context.data.baselines.iter().any(|b| b.kind == "bare");
+        crate::exec::reword(cycle, bare, &windows, &mut sheet);
+        crate::exec::put(context, cycle, &mut sheet);
+    }
     CycleAnalysis {
         index: cycle.index,
         window: cycle.window,
@@ -243,9 +252,14 @@ fn nothing() -> Sheet {
             "memory.",
         ];
         let unmeasured = ["throughput.goodput", "flops.discrepancy", "energy.closure"];
+        // Each is of a phase that a command names.
+        let named = def.id.contains(".marked");
         if def.kind == lem_record::Kind::Histogram {
             sheet.distribution(def.id, Err(why.into()));
-        } else if of_cycles.iter().any(|p| def.id.starts_with(p)) && !unmeasured.contains(&def.id) {
+        } else if of_cycles.iter().any(|p| def.id.starts_with(p))
+            && !unmeasured.contains(&def.id)
+            && !named
+        {
             sheet.mean(def.id, Err(why.into()));
         }
     }

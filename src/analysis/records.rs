@@ -41,6 +41,7 @@ pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
     out.push(Record::Table(requests(data, analysis)));
     out.extend(phase_methods(analysis).map(Record::Table));
     out.extend(throttling(analysis).map(Record::Table));
+    out.extend(crate::exec::table(analysis).map(Record::Table));
     let own = analysis
         .warnings
         .iter()

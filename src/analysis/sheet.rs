@@ -217,6 +217,30 @@ impl Sheet {
         self.push(id, fold, reading.value, 1.0, Ok(reading));
     }
 
+    /// Takes back every entry of an id.
+    pub fn forget(&mut self, id: &str) {
+        self.entries.retain(|entry| entry.id != id);
+    }
+
+    /// Gives what is absent another reason, where there is a better one.
+    pub fn reasons(&mut self, better: impl Fn(&str, &str) -> Option<String>) {
+        let entries = self
+            .entries
+            .iter_mut()
+            .map(|e| (e.id, e.reading.as_mut().err()));
+        let distributions = &mut self.distributions;
+        let distributions = distributions
+            .iter_mut()
+            .map(|d| (d.id, d.values.as_mut().err()));
+        for (id, why) in entries.chain(distributions) {
+            if let Some(why) = why
+                && let Some(better) = better(id, why)
+            {
+                *why = better;
+            }
+        }
+    }
+
     pub fn peak(&mut self, id: &'static str, reading: Obtained) {
         let num = reading.as_ref().map_or(f64::NAN, |r| r.value);
         self.push(id, Fold::Max, num, 1.0, reading);

@@ -72,7 +72,7 @@ pub fn of(
             "No cycle was finished: there is nothing to average".into(),
             "Run it again, and let at least one cycle finish",
         ),
-        1 => tell(
+        1 if !data.is_command() => tell(
             "cycles.single",
             "A single cycle has no confidence interval".into(),
             "Set num_cycles to 3 or more",

@@ -6,8 +6,8 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use lem_delivery::{Outcome, Spool};
-use lem_record::{Artifact, ArtifactKind, Record, Recorder as _, RunFinished, RunStatus};
+use lem_delivery::{Outcome, RECORDS_FILE, Spool};
+use lem_record::{Artifact, ArtifactKind, Record, Recorder as _, RunFinished, RunStatus, Seal};
 use sha2::{Digest as _, Sha256};
 
 use super::Failure;
@@ -48,14 +48,17 @@ pub fn close(
             bytes,
         }));
     }
+    let log = |error| cannot(folder, RECORDS_FILE, &error);
+    // Everything but the seal itself and the end is under the seal.
+    spool.commit().map_err(log)?;
+    let (sha256, bytes) = hash(&folder.join(RECORDS_FILE)).map_err(log)?;
+    spool.record(Record::Seal(Seal { sha256, bytes }));
     spool.record(Record::RunFinished(RunFinished {
         status,
         reason,
         analysis: analysis::VERSION,
     }));
-    spool
-        .commit()
-        .map_err(|error| cannot(folder, lem_delivery::RECORDS_FILE, &error))?;
+    spool.commit().map_err(log)?;
     Ok(analysis)
 }
 

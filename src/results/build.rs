@@ -62,6 +62,8 @@ pub fn build(
         backend: data.config_str("/backend").map(str::to_owned),
         model_name: data.config_str("/model_name").map(str::to_owned),
         model: data.model.clone(),
+        command: crate::exec::command(data),
+        phases: crate::exec::phases(&analysis.run),
         config: started.map_or(Value::Null, |s| s.config.clone()),
         provenance: started.map(|s| s.provenance.clone()).unwrap_or_default(),
         environment: started.map_or(Value::Null, |s| s.environment.clone()),
@@ -188,6 +190,14 @@ const PLAIN: &[(&str, &str, f64)] = &[
     ("sampling.max_gap_s", "sampling.max_gap", 1.0),
 ];
 
+/// Counts that an engine always has, and a command does not.
+const COUNTS: &[(&str, &str)] = &[
+    ("tokens.input", "tokens.input"),
+    ("tokens.output", "tokens.output"),
+    ("requests.answered", "run.requests"),
+    ("requests.failed", "run.requests_failed"),
+];
+
 /// Distributions: path in the result, catalogue id.
 const LATENCIES: &[(&str, &str)] = &[
     ("latency.ttft_ms", "latency.ttft"),
@@ -233,6 +243,11 @@ fn numbers(sheet: &Sheet) -> Numbers {
                 let why = quantity.reason.unwrap_or_else(|| "it overflows".into());
                 absent.insert((*path).to_owned(), why);
             }
+        }
+    }
+    for (path, id) in COUNTS {
+        if let Err(why) = sheet.reading(id) {
+            absent.insert((*path).to_owned(), why);
         }
     }
     let mut latency = |path: &str, id: &str| match sheet.histogram(id) {

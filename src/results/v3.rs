@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::engine::ModelDescription;
+use crate::exec::{CommandResult, PhaseResult};
 
 /// Of the format. The `producer` beside it tells this file from others that carry the same number.
 pub const SCHEMA_VERSION: &str = "3.0.0";
@@ -46,6 +47,12 @@ pub struct RunResult {
     pub model_name: Option<String>,
     /// As the engine described it; `null` where the run ended before the engine was loaded.
     pub model: Option<ModelDescription>,
+    /// The command that was measured, where it was `lem exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandResult>,
+    /// Phases of any name that a command marked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<PhaseResult>,
     /// The resolved configuration; secrets are `***`.
     pub config: Value,
     /// Where each value of the configuration came from, by dotted path.

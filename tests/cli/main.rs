@@ -9,16 +9,20 @@
 
 mod ci;
 mod contract;
+mod exec;
 mod export;
 mod help;
 mod interrupt;
 mod killed;
 mod mlflow;
+mod monitor;
 mod numbers;
 mod otlp;
+mod plot;
 mod prometheus_push;
 mod prometheus_scrape;
 mod secrets;
 mod sinks;
 mod sinks_check;
 mod support;
+mod verify;

@@ -24,6 +24,7 @@ pub enum Record {
     SegmentWritten(SegmentWritten),
     CycleFinished(CycleFinished),
     RoundsFinished(RoundsFinished),
+    Seal(Seal),
     RunFinished(RunFinished),
     /// A kind that a newer lem wrote: kept by name, skipped by every reader.
     #[serde(skip)]
@@ -44,6 +45,7 @@ impl Record {
             Self::SegmentWritten(_) => "segment_written",
             Self::CycleFinished(_) => "cycle_finished",
             Self::RoundsFinished(_) => "rounds_finished",
+            Self::Seal(_) => "seal",
             Self::RunFinished(_) => "run_finished",
             Self::Unknown(kind) => kind,
         }
@@ -67,6 +69,7 @@ impl Record {
             "segment_written" => Self::SegmentWritten(serde_json::from_str(data)?),
             "cycle_finished" => Self::CycleFinished(serde_json::from_str(data)?),
             "rounds_finished" => Self::RoundsFinished(serde_json::from_str(data)?),
+            "seal" => Self::Seal(serde_json::from_str(data)?),
             "run_finished" => Self::RunFinished(serde_json::from_str(data)?),
             other => Self::Unknown(other.to_owned()),
         })
@@ -326,6 +329,15 @@ pub struct RoundsFinished {
     /// Wall time in decode of all rounds together, where the engine tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_ns: Option<u64>,
+}
+
+/// The checksum of the log up to the line of this record, made when the run was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Of all bytes before this record's line, in lower-case hexadecimal.
+    pub sha256: String,
+    /// How many bytes those are.
+    pub bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

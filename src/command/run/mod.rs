@@ -5,9 +5,9 @@
 mod dry_run;
 pub(super) mod flags;
 mod interrupt;
-mod prepare;
+pub(super) mod prepare;
 mod progress;
-mod started;
+pub(super) mod started;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use prepare::Prepared;
 use progress::Progress;
 
 /// The end of a run waits so long for its sinks, unless `integrations.deadline_s` says otherwise.
-const DEADLINE_S: f64 = 30.0;
+pub(super) const DEADLINE_S: f64 = 30.0;
 
 /// Between two cycles, sinks get at most this long before the next cycle starts.
 const BETWEEN: Duration = Duration::from_secs(2);
@@ -79,7 +79,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     finish(args, &resolved, spool, delivery, outcome, idle_cache)
 }
 
-fn exporters(resolved: &crate::config::Resolved) -> Result<Vec<Box<dyn Exporter>>, Failure> {
+pub(super) fn exporters(
+    resolved: &crate::config::Resolved,
+) -> Result<Vec<Box<dyn Exporter>>, Failure> {
     let mut made = Vec::new();
     let mut wrong = Vec::new();
     for name in sinks::enabled(&resolved.config) {
@@ -229,7 +231,7 @@ fn finish(
 }
 
 /// The thermal state at the end; that at the start is in the environment.
-fn thermal_at_end() -> Table {
+pub(super) fn thermal_at_end() -> Table {
     let thermal = serde_json::to_value(environment::thermal()).unwrap_or_default();
     let rows = thermal.as_object().into_iter().flatten();
     let rows = rows

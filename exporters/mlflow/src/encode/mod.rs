@@ -100,6 +100,7 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
             | Record::Span(_)
             | Record::SegmentWritten(_)
             | Record::RoundsFinished(_)
+            | Record::Seal(_)
             | Record::Unknown(_) => {}
         }
         // by these the end of a run that was killed is known: analysis and the

@@ -195,6 +195,7 @@ pub(super) fn record(scope: &Scope<'_>, envelope: &Envelope, plan: &mut Plan) {
         | Record::Metric(_)
         | Record::Span(_)
         | Record::Clock(_)
+        | Record::Seal(_)
         | Record::Unknown(_) => return,
     };
     line.put(scope, envelope, plan);

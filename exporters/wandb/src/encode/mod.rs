@@ -205,6 +205,7 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
             | Record::Span(_)
             | Record::SegmentWritten(_)
             | Record::RoundsFinished(_)
+            | Record::Seal(_)
             | Record::Unknown(_) => {}
         }
         if let Some(text) = console::line(scope, &envelope.record) {
