@@ -198,7 +198,6 @@ pub fn split(
 
 /// Energy of one sensor in the windows of one phase, whatever the others are; the windows are
 /// in order and disjoint.
-#[allow(dead_code)] // `lem exec` names its phases freely
 pub fn phase_energy(
     sensor: &Sensor,
     energy: &SensorEnergy,
