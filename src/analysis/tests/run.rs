@@ -438,6 +438,7 @@ fn records_use_the_catalogue_and_hold_every_number_once() {
         "sample.",
         "export.",
         "throttle.",
+        "monitor.",
         "throughput.goodput",
         "flops.discrepancy",
     ];
