@@ -27,7 +27,7 @@ pub use live::{Board, Live, Present};
 pub use record::{
     Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, FinishReason, Metric,
     Origin, Record, RequestTimeline, RunFinished, RunStarted, RunStatus, Samples, Seal,
-    SegmentWritten,    Span, SpanKind, Table, Warning,
+    SegmentWritten, Span, SpanKind, Table, Warning,
 };
 pub use recorder::Recorder;
 pub use secret::Secret;
