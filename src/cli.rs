@@ -1,5 +1,6 @@
 //! The command line's definitions: what may be typed, and nothing of what it does.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -19,13 +20,15 @@ Examples:
   lem run configs/quickstart.yaml                 measure a small real model
   lem run my.yaml --set batching.batch_size=4     change one key
   lem run my.yaml --mlflow                        deliver to MLFLOW_TRACKING_URI, or ./mlruns
+  lem exec -- python train.py                     measure any command
   lem export lem-runs/RUN --to mlflow             deliver later, or again
   lem export --pending                            deliver whatever is owed
   lem sinks check my.yaml                         would the sinks take a run?
   lem env                                         what can be measured on this machine
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 measured but a delivery is
-incomplete (lem export, and lem run with --strict-export), 130 interrupted.")]
+incomplete (lem export, and lem run with --strict-export), 130 interrupted. lem exec ends as its
+command does.")]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
@@ -35,6 +38,8 @@ pub struct Cli {
 pub enum Verb {
     /// Measure a model: baseline, warm-up, cycles, result, delivery
     Run(RunArgs),
+    /// Measure any command: energy, power, phases, and all sinks
+    Exec(ExecArgs),
     /// Deliver runs to sinks, now or again; a repeat changes nothing there
     Export(ExportArgs),
     /// Show which sinks there are, and check whether they would take a run
@@ -42,6 +47,8 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<SinksVerb>,
     },
+    /// Show this machine's power and state to Prometheus or OTLP, for as long as it lives
+    Monitor(MonitorArgs),
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
@@ -142,6 +149,83 @@ pub struct SinkArgs {
 }
 
 const LINGER_HELP: &str = "Let the Prometheus endpoint wait so long for a scrape of the summary; without a number 120 seconds";
+
+/// Any command, measured: its energy and power, the phases that it marks, and a run like any
+/// other in a folder, delivered to every sink.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem exec -- python train.py                     what a program costs
+  lem exec --format json -- ./bench > cost.json   the result for a script
+  lem exec --mlflow --name sweep-3 -- make bench  deliver it too
+  lem exec -- sh -c 'echo begin load > $LEM_PHASES; load; echo end load > $LEM_PHASES; work'
+
+The command's standard output is left alone, and the report goes to standard error; with
+--format json it is the other way round. Into the pipe $LEM_PHASES the command can write a line
+`begin NAME [T]`, `end NAME [T]`, `mark NAME [T]` or `tokens N [input|output]`; T is
+CLOCK_MONOTONIC in nanoseconds. The arguments are recorded; what looks like a secret is not.
+
+Exit codes: those of the command, 128 and the signal's number where a signal ended it, 127 where
+it is not found, 126 where it cannot be executed; and as lem run, where lem itself fails.")]
+pub struct ExecArgs {
+    /// A configuration for the measurement and the sinks; it need not name a model
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Parent folder of runs [default: ./lem-runs]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Name of the run [default: the command's]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Measure the idle power before the command
+    #[arg(long)]
+    pub measure_baseline: bool,
+    /// How often sensors are polled, milliseconds
+    #[arg(long, value_name = "MS")]
+    pub interval_ms: Option<u32>,
+    /// What is reported: a table on standard error, or one JSON object on standard output
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
+    #[command(flatten)]
+    pub sinks: SinkArgs,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A long-lived exporter of this machine's power, energy and state: no run, no folder.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem monitor                                     serve http://127.0.0.1:9464/metrics
+  lem monitor --prometheus=0.0.0.0:9464           for a Prometheus elsewhere
+  lem monitor --otlp --interval-ms 10000          send to OTEL_EXPORTER_OTLP_ENDPOINT
+
+It shows hw_power_watts and hw_energy_joules_total of every sensor, and the state of the GPUs;
+what is modelled or made of power samples says so (lem_how). Sensors that vanish are looked for
+again. SIGTERM and Ctrl-C end it with exit code 0. docs/monitor.md has the systemd unit.")]
+pub struct MonitorArgs {
+    /// A configuration for the meters and the two sinks; it need not name a model
+    #[arg(long, value_name = "CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// How often sensors are polled, milliseconds [default: 1000]
+    #[arg(long, value_name = "MS")]
+    pub interval_ms: Option<u32>,
+    /// Serve a Prometheus endpoint, on 127.0.0.1:9464 unless told otherwise; so it is without a sink
+    #[arg(long, value_name = "ADDR", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub prometheus: Option<String>,
+    /// Send over OTLP
+    #[arg(long)]
+    pub otlp: bool,
+}
 
 const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";
 

@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lem_record::{
-    ClockPairs, CycleFinished, Envelope, Record, RequestTimeline, RunStarted, RunStatus, Samples,
-    SegmentWritten, Span, SpanKind, Stamp, Table, Warning,
+    ClockPairs, CycleFinished, Envelope, Record, RequestTimeline, RoundsFinished, RunStarted,
+    RunStatus, Samples, SegmentWritten, Span, SpanKind, Stamp, Table, Warning,
 };
 use serde_json::Value;
 
 use super::samples::SourceSamples;
 use crate::engine::ModelDescription;
+use crate::exec::{CommandCycle, Marked, Told};
 use crate::meter::Source;
 
+/// The table of idle powers that an earlier run measured.
+pub const CACHED_BASELINES: &str = "cached_baselines";
 /// More sources or columns than any machine has; what is above is noted and left out.
 const MAX_SERIES: usize = 4096;
 /// Notes about contradictions are for people: a damaged log must not make thousands.
@@ -76,6 +79,8 @@ pub struct CycleData {
     pub requests: Vec<RequestData>,
     pub failed: u64,
     pub samples_missed: u64,
+    /// What it has besides, where it is the life of a command.
+    pub command: CommandCycle,
 }
 
 /// An idle baseline: `bare`, `loaded` or `after`.
@@ -83,6 +88,20 @@ pub struct CycleData {
 pub struct BaselineWindow {
     pub kind: String,
     pub window: Window,
+}
+
+/// Extra rounds of one length: see [`RoundsFinished`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundsData {
+    pub window: Window,
+    pub record: RoundsFinished,
+}
+
+impl RoundsData {
+    /// How often the requests of a cycle were answered; above 0.
+    pub fn rounds(&self) -> f64 {
+        self.record.round_ends_ns.len() as f64
+    }
 }
 
 /// Everything that a log says about what was measured.
@@ -101,6 +120,8 @@ pub struct RunData {
     /// By index, complete and incomplete.
     pub cycles: Vec<CycleData>,
     pub baselines: Vec<BaselineWindow>,
+    /// In order of time.
+    pub rounds: Vec<RoundsData>,
     pub warmups: Vec<Window>,
     /// Pairs of monotonic and wall time, in order of monotonic time.
     pub clock: Vec<(u64, i64)>,
@@ -110,6 +131,8 @@ pub struct RunData {
     pub notes: Vec<String>,
     /// The table `thermal`, where one was recorded.
     pub thermal: Option<Table>,
+    /// The table `cached_baselines`: idle power that an earlier run measured on this board.
+    pub cached_baselines: Option<Table>,
     /// From `RunFinished`; set it for a run that is about to end. Without it the process died.
     pub status: Option<RunStatus>,
     pub status_reason: Option<String>,
@@ -143,6 +166,12 @@ impl RunData {
 
     pub fn complete_cycles(&self) -> impl Iterator<Item = &CycleData> {
         self.cycles.iter().filter(|cycle| cycle.complete)
+    }
+
+    /// Whether the run measured a command, and no engine of lem's own.
+    pub fn is_command(&self) -> bool {
+        let started = self.started.as_ref();
+        started.is_some_and(|s| s.environment.get(crate::exec::DESCRIBED).is_some())
     }
 
     /// A value of the resolved configuration, by JSON pointer (`/carbon/pue`).
@@ -185,6 +214,8 @@ pub struct RunDataBuilder {
     segments: BTreeMap<u32, Window>,
     phases: Vec<(u32, String, Window)>,
     requests: Vec<(u32, RequestData)>,
+    marked: Vec<(u32, Marked)>,
+    told: BTreeMap<u32, Told>,
     series: usize,
     unknown_sources: BTreeSet<String>,
 }
@@ -206,12 +237,16 @@ impl RunDataBuilder {
             Record::Warning(warning) => self.data.warnings.push(warning.clone()),
             Record::SegmentWritten(segment) => self.segment(segment),
             Record::CycleFinished(cycle) => self.cycle(cycle),
+            Record::RoundsFinished(rounds) => self.rounds(rounds),
             Record::RunFinished(end) => {
                 self.data.status = Some(end.status);
                 self.data.status_reason.clone_from(&end.reason);
             }
             Record::Table(table) if table.name == "thermal" => {
                 self.data.thermal = Some(table.clone());
+            }
+            Record::Table(table) if table.name == CACHED_BASELINES => {
+                self.data.cached_baselines = Some(table.clone());
             }
             Record::Metric(_) => self.data.metrics_seen += 1,
             Record::Table(_) | Record::Artifact(_) | Record::Seal(_) | Record::Unknown(_) => {}
@@ -230,10 +265,13 @@ impl RunDataBuilder {
             segments,
             phases,
             requests,
+            marked,
+            told,
             ..
         } = self;
         data.clock.sort_unstable();
         data.clock.dedup();
+        data.rounds.sort_by_key(|rounds| rounds.window);
         for samples in data.samples.values_mut() {
             samples.sort();
         }
@@ -265,7 +303,20 @@ impl RunDataBuilder {
                 cycle.requests.push(request);
             }
         }
+        for (index, marked) in marked {
+            if let Some(cycle) = cycles.get_mut(&index)
+                && cycle.window.contains(&marked.window)
+            {
+                cycle.command.marked.push(marked);
+            }
+        }
+        for (index, told) in told {
+            if let Some(cycle) = cycles.get_mut(&index) {
+                cycle.command.told = Some(told);
+            }
+        }
         for cycle in cycles.values_mut() {
+            cycle.command.marked.sort_by_key(|m| m.window);
             cycle.phases.sort_by_key(|(_, window)| *window);
             cycle
                 .requests
@@ -323,9 +374,21 @@ impl RunDataBuilder {
             }),
             (SpanKind::Warmup, _) => self.data.warmups.push(window),
             (SpanKind::Phase, Some(cycle)) => {
-                self.phases.push((cycle, span.name.clone(), window));
+                let command = self.data.is_command();
+                // A command names its phases as it likes.
+                if !command || matches!(span.name.as_str(), "prefill" | "decode") {
+                    self.phases.push((cycle, span.name.clone(), window));
+                }
+                if command {
+                    let marked = Marked::of(&span.name, window, &span.attributes);
+                    self.marked.push((cycle, marked));
+                }
             }
             (SpanKind::Request, Some(cycle)) => self.request(cycle, window, span),
+            (SpanKind::Cycle, Some(cycle)) => {
+                self.told
+                    .extend(Told::of(&span.attributes).map(|told| (cycle, told)));
+            }
             // CycleFinished and SegmentWritten tell the same, and say that it is whole.
             (SpanKind::Cycle | SpanKind::Phase | SpanKind::Request, _) => {}
         }
@@ -386,6 +449,25 @@ impl RunDataBuilder {
         self.finished.insert(cycle.cycle, cycle.clone());
     }
 
+    fn rounds(&mut self, record: &RoundsFinished) {
+        let ends = &record.round_ends_ns;
+        let within = |t: &u64| record.start_ns <= *t && *t <= record.end_ns;
+        if record.end_ns <= record.start_ns
+            || ends.is_empty()
+            || !ends.is_sorted()
+            || !ends.iter().all(within)
+        {
+            return self.note(format!(
+                "the extra rounds {} ({}) contradict themselves and are left out",
+                record.window, record.method
+            ));
+        }
+        self.data.rounds.push(RoundsData {
+            window: Window::new(record.start_ns, record.end_ns),
+            record: record.clone(),
+        });
+    }
+
     fn note(&mut self, note: String) {
         if self.data.notes.len() < MAX_NOTES && !self.data.notes.contains(&note) {
             self.data.notes.push(note);
@@ -402,5 +484,6 @@ fn empty_cycle(index: u32, window: Window, complete: bool) -> CycleData {
         requests: Vec::new(),
         failed: 0,
         samples_missed: 0,
+        command: CommandCycle::default(),
     }
 }

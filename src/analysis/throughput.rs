@@ -40,6 +40,10 @@ impl Counts {
                 .decode_tokens
                 .saturating_add(output.saturating_sub(1));
         }
+        if let Some(told) = &cycle.command.told {
+            counts.input_tokens = told.input_tokens.unwrap_or(0);
+            counts.output_tokens = told.output_tokens.unwrap_or(0);
+        }
         if !cycle.complete {
             counts.failed = cycle.requests.len() as u64 - counts.answered;
         }

@@ -11,13 +11,17 @@ use lem_record::{Artifact, ArtifactKind, Record, Recorder as _, RunFinished, Run
 use sha2::{Digest as _, Sha256};
 
 use super::Failure;
-use crate::analysis::{self, RunData};
+use crate::analysis::{self, Analysis, RunData};
 use crate::results::{self, RunResult, store};
 
 /// Appends metrics, tables, artifacts and the end to the log. The configuration and
 /// the series are files by then; `artifacts/result.json` is the result without its
-/// deliveries, which nobody can know before they happen.
-pub fn close(spool: &Spool, status: RunStatus, reason: Option<String>) -> Result<(), Failure> {
+/// deliveries, which nobody can know before they happen. Gives the analysis.
+pub fn close(
+    spool: &Spool,
+    status: RunStatus,
+    reason: Option<String>,
+) -> Result<Analysis, Failure> {
     let folder = spool.folder();
     let data = read(folder)?.with_status(status, reason.clone());
     let analysis = analysis::analyse(&data);
@@ -54,7 +58,8 @@ pub fn close(spool: &Spool, status: RunStatus, reason: Option<String>) -> Result
         reason,
         analysis: analysis::VERSION,
     }));
-    spool.commit().map_err(log)
+    spool.commit().map_err(log)?;
+    Ok(analysis)
 }
 
 /// The configuration as it was resolved.
@@ -66,7 +71,7 @@ const RESULT: &str = "artifacts/result.json";
 pub fn close_killed(folder: &Path) -> Result<(), Failure> {
     let (spool, _) = Spool::reopen(folder).map_err(|e| Failure::failed(e.to_string()))?;
     let reason = "the process ended without closing the run".to_owned();
-    close(&spool, RunStatus::Killed, Some(reason))
+    close(&spool, RunStatus::Killed, Some(reason)).map(|_| ())
 }
 
 /// Writes `result.json`, with what each sink received.

@@ -4,8 +4,10 @@ mod close;
 mod completions;
 mod config;
 mod env;
+mod exec;
 mod export;
 mod metrics;
+mod monitor;
 mod results;
 mod run;
 mod settings;
@@ -73,6 +75,7 @@ pub type Outcome = Result<Exit, Failure>;
 
 pub fn dispatch(cli: Cli) -> ExitCode {
     let outcome = match cli.verb {
+        Verb::Exec(args) => return exec::exec(&args).unwrap_or_else(|failure| told(&failure)),
         Verb::Metrics(args) => metrics::metrics(&args),
         Verb::Completions { shell } => completions::completions(shell),
         Verb::Man { out } => completions::man(out.as_deref()),
@@ -80,24 +83,27 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Export(args) => export::export(&args),
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
+        Verb::Monitor(args) => monitor::monitor(&args),
         Verb::Verify(args) => verify::verify(&args),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),
-        Err(failure) => {
-            // The configuration's findings say of themselves what they are.
-            let told = failure.to_string();
-            let named = ["error:", "warning:", "note:"]
-                .iter()
-                .any(|name| told.starts_with(name));
-            say(&if named {
-                told
-            } else {
-                format!("error: {told}")
-            });
-            failure.exit.into()
-        }
+        Err(failure) => told(&failure),
     }
+}
+
+fn told(failure: &Failure) -> ExitCode {
+    // The configuration's findings say of themselves what they are.
+    let told = failure.to_string();
+    let named = ["error:", "warning:", "note:"]
+        .iter()
+        .any(|name| told.starts_with(name));
+    say(&if named {
+        told
+    } else {
+        format!("error: {told}")
+    });
+    failure.exit.into()
 }

@@ -23,17 +23,36 @@ pub fn resolve(
     sets: &[String],
     flags: Vec<FlagValue>,
 ) -> Result<Resolved, Failure> {
+    resolve_as(file, sets, flags, false)
+}
+
+fn resolve_as(
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+    without_model: bool,
+) -> Result<Resolved, Failure> {
     let sources = Sources {
         file: file.map(Path::to_owned),
         environment: Environment::of_process(),
         sets: sets.to_vec(),
         flags,
+        without_model,
     };
     let resolved = load(&sources).map_err(|errors| Failure::usage(told(&errors)))?;
     for note in &resolved.notes {
         say(&note.to_string());
     }
     Ok(resolved)
+}
+
+/// For what loads no model: `lem exec` and `lem monitor`.
+pub fn resolve_without_model(
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+) -> Result<Resolved, Failure> {
+    resolve_as(file, sets, flags, true)
 }
 
 /// For the sinks alone: such a configuration need not name a model.
@@ -47,6 +66,25 @@ pub fn resolve_sinks(
         sets.insert(0, "model_name=none".to_owned());
     }
     resolve(file, &sets, flags)
+}
+
+/// As [`require_built`], of the sinks alone.
+pub fn require_built_sinks(resolved: &Resolved) -> Result<(), Failure> {
+    let of_sinks = |f: &crate::config::Finding| {
+        let key = f.key.as_deref().unwrap_or_default();
+        key.starts_with("integrations.") && f.severity == Severity::Error
+    };
+    let findings = unbuilt(resolved, &built());
+    let wrong: Vec<String> = findings
+        .iter()
+        .filter(|f| of_sinks(f))
+        .map(ToString::to_string)
+        .collect();
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::usage(wrong.join("\n")))
+    }
 }
 
 /// Refuses what this build does not do, and warns of what it leaves undone.

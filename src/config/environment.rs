@@ -31,6 +31,10 @@ pub(crate) const NOT_KEYS: &[(&str, &str)] = &[
         "LEM_TEST_*",
         "What tests need: paths of models, of Python and of servers.",
     ),
+    (
+        "LEM_PHASES",
+        "Set by `lem exec` for the command that it measures: the pipe for phase marks (docs/exec.md).",
+    ),
     ("LEM_BENCH_*", "Settings of the benchmark scripts."),
 ];
 

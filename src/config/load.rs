@@ -31,6 +31,8 @@ pub struct Sources {
     pub sets: Vec<String>,
     /// Flags that stand for keys; they beat `--set`.
     pub flags: Vec<FlagValue>,
+    /// For what loads no model: the configuration need not name one.
+    pub without_model: bool,
 }
 
 impl fmt::Debug for Sources {
@@ -41,6 +43,7 @@ impl fmt::Debug for Sources {
             .field("environment", &self.environment)
             .field("sets", &sets)
             .field("flags", &self.flags)
+            .field("without_model", &self.without_model)
             .finish()
     }
 }
@@ -129,7 +132,12 @@ pub fn load(sources: &Sources) -> Result<Resolved, ConfigErrors> {
         config: &config,
         places: &places,
     };
-    rules::check(&facts, &checked.wrong, &mut findings);
+    let mut wrong = checked.wrong;
+    if sources.without_model {
+        // What touches it is not told.
+        wrong.insert("model_name".to_owned());
+    }
+    rules::check(&facts, &wrong, &mut findings);
     let notes = findings.finish()?;
 
     let tree = redact::value("", &serde_json::to_value(&config).unwrap_or_default());

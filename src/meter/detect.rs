@@ -71,6 +71,11 @@ pub fn detect(config: &Config, visible_gpus: Option<&str>) -> Detected {
     detect_in(&Root::system(), &gpu::open(), config, visible_gpus)
 }
 
+/// As [`detect`], for a command: this process is none of its own.
+pub fn detect_for_command(config: &Config, visible_gpus: Option<&str>) -> Detected {
+    detect_whose(&Root::system(), &gpu::open(), config, visible_gpus, false)
+}
+
 /// As [`detect`], for a run: GPUs that its engine does not use are left alone, unless
 /// `gpus` names them. An idle card's joules are none of the run's.
 pub fn detect_for_run(config: &Config, visible_gpus: Option<&str>) -> Detected {
@@ -96,6 +101,17 @@ pub fn detect_in(
     gpus: &Gpus,
     config: &Config,
     visible_gpus: Option<&str>,
+) -> Detected {
+    detect_whose(root, gpus, config, visible_gpus, true)
+}
+
+/// `own_memory`: this process's memory is what is measured.
+fn detect_whose(
+    root: &Root,
+    gpus: &Gpus,
+    config: &Config,
+    visible_gpus: Option<&str>,
+    own_memory: bool,
 ) -> Detected {
     let mut detected = Detected {
         meters: Vec::new(),
@@ -145,7 +161,7 @@ pub fn detect_in(
             }
         }
     }
-    detected.take(process::find(root, &load));
+    detected.take(process::find(root, &load, own_memory));
     detected
 }
 

@@ -8,7 +8,10 @@ use super::load::{LoadFile, Utilisation};
 use super::{Component, Meter, SampleSink, Sensor, Source};
 use crate::environment::{Root, why};
 
-pub(super) fn find(root: &Root, load: &Result<LoadFile, String>) -> Found {
+const LOAD: &str = "busy share of all processors since the reading before from /proc/stat";
+
+/// Without `own_memory` the load of the processors alone.
+pub(super) fn find(root: &Root, load: &Result<LoadFile, String>, own_memory: bool) -> Found {
     let status = OpenFile::open(&root.path("proc/self/status"))
         .map_err(|error| why("/proc/self/status", &error));
     let absent = |what: &str, reason: &String| {
@@ -21,7 +24,9 @@ pub(super) fn find(root: &Root, load: &Result<LoadFile, String>) -> Found {
     };
     let mut found = Found::default();
     let mut columns = Vec::new();
-    if let Err(reason) = &status {
+    if !own_memory {
+        // Nothing is missing.
+    } else if let Err(reason) = &status {
         found.absent.push(absent("memory of this process", reason));
     } else {
         columns.push(column(
@@ -48,17 +53,21 @@ pub(super) fn find(root: &Root, load: &Result<LoadFile, String>) -> Found {
         sources: [Source {
             id: "process".into(),
             component: Component::State,
-            name: "this process, and the load of all processors".into(),
+            name: match own_memory {
+                true => "this process, and the load of all processors".into(),
+                false => "the load of all processors".into(),
+            },
             meter: "process".into(),
             how: How::Measured,
-            method: "resident memory from /proc/self/status (VmRSS); busy share of all processors \
-                     since the reading before from /proc/stat"
-                .into(),
+            method: match own_memory {
+                true => format!("resident memory from /proc/self/status (VmRSS); {LOAD}"),
+                false => LOAD.to_owned(),
+            },
             device: None,
             columns,
             sensor: Sensor::default(),
         }],
-        status: status.ok(),
+        status: status.ok().filter(|_| own_memory),
         load: load.as_ref().ok().cloned(),
         utilisation: Utilisation::default(),
     }));
@@ -140,7 +149,7 @@ mod tests {
     #[test]
     fn memory_load_and_peak_of_this_process_are_seen() {
         let root = Root::system();
-        let mut found = find(&root, &LoadFile::open(&root));
+        let mut found = find(&root, &LoadFile::open(&root), true);
         let meter = found.meter.as_mut().unwrap();
         let mut rows = Rows::default();
         meter.read(&mut rows);
@@ -171,7 +180,7 @@ mod tests {
     fn without_proc_both_are_absent_with_reasons() {
         let dir = tempfile::tempdir().unwrap();
         let root = Root::at(dir.path());
-        let found = find(&root, &LoadFile::open(&root));
+        let found = find(&root, &LoadFile::open(&root), true);
         assert!(found.meter.is_none());
         assert_eq!(found.absent.len(), 2);
         assert!(found.absent[0].reason.contains("there is no"));

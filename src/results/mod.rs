@@ -6,7 +6,7 @@
 //! the page of a CI service.
 
 mod build;
-mod figures;
+pub(crate) mod figures;
 pub mod markdown;
 pub mod parquet;
 pub mod plot;

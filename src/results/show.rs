@@ -17,6 +17,9 @@ const MAX_CYCLES: usize = 12;
 
 /// The whole report, ending with a line break.
 pub fn render(result: &RunResult) -> String {
+    if let Some(command) = &result.command {
+        return crate::exec::show::render(result, command);
+    }
     let mut out = String::new();
     head(result, &mut out);
     if !result.cycles.is_empty() {
@@ -34,7 +37,7 @@ pub fn render(result: &RunResult) -> String {
     out
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_preset(presets::NOTHING)
@@ -48,7 +51,7 @@ fn table(header: &[&str]) -> Table {
 }
 
 /// All columns but the named ones are numbers.
-fn right(table: &mut Table, except: &[usize]) {
+pub(crate) fn right(table: &mut Table, except: &[usize]) {
     for (index, column) in table.column_iter_mut().enumerate() {
         if !except.contains(&index) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -56,7 +59,7 @@ fn right(table: &mut Table, except: &[usize]) {
     }
 }
 
-fn put(out: &mut String, title: &str, table: &Table) {
+pub(crate) fn put(out: &mut String, title: &str, table: &Table) {
     let _ = write!(out, "\n{title}\n");
     for line in table.to_string().lines() {
         let _ = writeln!(out, "{}", line.trim_end());
@@ -231,6 +234,10 @@ fn energy(result: &RunResult, out: &mut String) {
             absent.note(title.trim(), quantity.reason.as_ref());
         }
         table.add_row(quantity_row(title, quantity, of));
+        // Two baselines are seldom measured: without both there is nothing to say of it.
+        if title == "Idle power" && result.baseline.parking_w.value.is_some() {
+            table.add_row(quantity_row("  Parking", &result.baseline.parking_w, "W"));
+        }
     }
     right(&mut table, &[0, 4]);
     put(
@@ -239,14 +246,51 @@ fn energy(result: &RunResult, out: &mut String) {
         &table,
     );
     absent.put(out);
+    compared(result, out);
+}
+
+/// How the phases' energies compare by the estimators that were run, where there were several.
+fn compared(result: &RunResult, out: &mut String) {
+    let Some(chosen) = &result.phases.method else {
+        return;
+    };
+    for estimate in result
+        .phases
+        .estimates
+        .iter()
+        .filter(|e| e.method != *chosen)
+    {
+        let told = match (estimate.prefill_difference, estimate.decode_difference) {
+            (Some(prefill), Some(decode)) => format!(
+                "prefill {:+.1} %, decode {:+.1} %",
+                prefill * 100.0,
+                decode * 100.0
+            ),
+            _ => {
+                let reasons = [&estimate.prefill_energy_j, &estimate.decode_energy_j];
+                let reason = reasons.iter().find_map(|q| q.reason.clone());
+                reason.unwrap_or_else(|| "nothing".into())
+            }
+        };
+        let note = estimate
+            .note
+            .as_ref()
+            .map_or_else(String::new, |n| format!(" ({n})"));
+        wrapped(
+            out,
+            &format!("Phases by {chosen}; by {}: {told}{note}", estimate.method),
+            " – ",
+            "   ",
+        );
+    }
 }
 
 /// Why numbers of a table are not there, each reason once.
 #[derive(Default)]
-struct Absent(Vec<(String, Vec<String>)>);
+pub(crate) struct Absent(Vec<(String, Vec<String>)>);
 
 impl Absent {
-    fn note(&mut self, title: &str, reason: Option<&String>) {
+    pub(crate) fn note(&mut self, title: &str, reason: Option<&String>) {
         let Some(reason) = reason else { return };
         match self.0.iter_mut().find(|(known, _)| known == reason) {
             Some((_, titles)) => titles.push(title.to_owned()),
@@ -254,7 +298,7 @@ impl Absent {
         }
     }
 
-    fn put(self, out: &mut String) {
+    pub(crate) fn put(self, out: &mut String) {
         for (reason, titles) in self.0 {
             wrapped(
                 out,
@@ -266,7 +310,7 @@ impl Absent {
     }
 }
 
-fn quantity_row(title: &str, q: &Quantity, of: &str) -> [String; 5] {
+pub(crate) fn quantity_row(title: &str, q: &Quantity, of: &str) -> [String; 5] {
     let u = q
         .uncertainty
         .map_or_else(String::new, |u| figure(u.expanded));
@@ -330,7 +374,7 @@ fn other(result: &RunResult, out: &mut String) {
     put(out, "Compute and memory", &table);
 }
 
-fn warnings(result: &RunResult, out: &mut String) {
+pub(crate) fn warnings(result: &RunResult, out: &mut String) {
     if result.warnings.is_empty() {
         return;
     }
@@ -352,7 +396,7 @@ fn warnings(result: &RunResult, out: &mut String) {
 }
 
 /// Where the run is, and what each sink received.
-fn exports(result: &RunResult, out: &mut String) {
+pub(crate) fn exports(result: &RunResult, out: &mut String) {
     let _ = write!(out, "\nRun folder: {}\n", result.run_dir);
     for export in &result.exports {
         let text = |name: &str| export.get(name).and_then(serde_json::Value::as_str);
@@ -387,7 +431,7 @@ fn exports(result: &RunResult, out: &mut String) {
     }
 }
 
-fn wrapped(out: &mut String, text: &str, first: &str, then: &str) {
+pub(crate) fn wrapped(out: &mut String, text: &str, first: &str, then: &str) {
     let mut line = first.to_owned();
     let mut empty = true;
     for word in text.split_whitespace() {

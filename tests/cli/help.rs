@@ -13,6 +13,8 @@ fn every_verb_explains_itself_within_a_terminal() {
     let verbs: &[&[&str]] = &[
         &[],
         &["run"],
+        &["exec"],
+        &["monitor"],
         &["export"],
         &["sinks"],
         &["sinks", "list"],
@@ -43,6 +45,8 @@ fn every_verb_explains_itself_within_a_terminal() {
 fn help_reads_as_before() {
     insta::assert_snapshot!("help", out(&["--help"]));
     insta::assert_snapshot!("help_run", out(&["run", "--help"]));
+    insta::assert_snapshot!("help_exec", out(&["exec", "--help"]));
+    insta::assert_snapshot!("help_monitor", out(&["monitor", "--help"]));
     insta::assert_snapshot!("help_export", out(&["export", "--help"]));
 }
 

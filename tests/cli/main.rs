@@ -9,11 +9,13 @@
 
 mod ci;
 mod contract;
+mod exec;
 mod export;
 mod help;
 mod interrupt;
 mod killed;
 mod mlflow;
+mod monitor;
 mod numbers;
 mod otlp;
 mod plot;

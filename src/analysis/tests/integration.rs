@@ -101,6 +101,7 @@ proptest! {
         });
         let cycle = CycleData {
             index: 0, window, complete: true, phases: phases.collect(), requests: Vec::new(), failed: 0, samples_missed: 0,
+            command: Default::default(),
         };
         let found = PhaseWindows::of(&cycle).unwrap();
         let sum = total_ns(&found.prefill) + total_ns(&found.decode) + found.other_ns;

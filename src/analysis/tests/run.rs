@@ -561,3 +561,39 @@ fn metric<'a>(records: &'a [Record], id: &str) -> &'a lem_record::Metric {
     });
     found.unwrap()
 }
+
+/// Three and twelve seconds in which samples give 3 % more than the counter.
+#[test]
+fn a_counter_and_its_samples_must_close_better_over_a_long_cycle() {
+    for (seconds, warned) in [(3u64, false), (12, true)] {
+        let metrics = ["sample.power", "sample.energy"];
+        let sensor = json!({"update_s": 0.02});
+        let mut log = TestLog::started(json!([source(
+            "gpu0", "gpu", "measured", &metrics, &sensor
+        )]));
+        let end = T0 + seconds * 1_000 * MS;
+        log.constant(
+            "gpu0",
+            "sample.power",
+            How::Measured,
+            (T0, end),
+            20 * MS,
+            103.0,
+        );
+        let joules = seconds as f64 * 100.0;
+        log.samples(
+            "gpu0",
+            "sample.energy",
+            How::Measured,
+            &[(T0, 0.0), (end, joules)],
+        );
+        log.finished(0, T0, end);
+        let analysis = analysed(&log);
+        assert_eq!(
+            codes(&analysis).contains(&"energy.closure"),
+            warned,
+            "{seconds} s: {:?}",
+            analysis.warnings
+        );
+    }
+}

@@ -6,8 +6,7 @@ use crate::config::FlagValue;
 use crate::sinks;
 
 /// The flags that turn a sink on: whether given, its spelling, the sink.
-fn sinks_of(args: &RunArgs) -> [(bool, &'static str, &'static str); 4] {
-    let on = &args.sinks;
+fn sinks_of(on: &SinkArgs) -> [(bool, &'static str, &'static str); 4] {
     [
         (on.mlflow, "--mlflow", "mlflow"),
         (on.wandb, "--wandb", "wandb"),
@@ -32,13 +31,24 @@ pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
         .map(|(_, flag, what)| {
             format!("{flag}: this version of lem does not {what} yet. Leave the flag out")
         });
-    let sinks = sinks_of(args)
+    refuse(later.chain(unbuilt_sinks(&args.sinks)).collect())
+}
+
+/// Of the flags that turn a sink on.
+pub fn refuse_unbuilt_sinks(on: &SinkArgs) -> Result<(), Failure> {
+    refuse(unbuilt_sinks(on).collect())
+}
+
+fn unbuilt_sinks(on: &SinkArgs) -> impl Iterator<Item = String> {
+    sinks_of(on)
         .into_iter()
         .filter(|(given, _, sink)| *given && !sinks::built().contains(sink))
         .map(|(_, flag, sink)| {
             format!("{flag}: this build of lem has no sink `{sink}`. Build with the feature `{sink}`, or leave the flag out")
-        });
-    let wrong: Vec<String> = later.chain(sinks).collect();
+        })
+}
+
+fn refuse(wrong: Vec<String>) -> Result<(), Failure> {
     if wrong.is_empty() {
         Ok(())
     } else {
@@ -71,7 +81,14 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
             "--measure-baseline",
         ));
     }
-    for (given, flag, sink) in sinks_of(args) {
+    flags.extend(sink_values(&args.sinks));
+    flags
+}
+
+/// Of the flags that turn a sink on.
+pub fn sink_values(on: &SinkArgs) -> Vec<FlagValue> {
+    let mut flags = Vec::new();
+    for (given, flag, sink) in sinks_of(on) {
         if given {
             flags.push(FlagValue::new(
                 format!("integrations.{sink}.enabled"),
@@ -80,7 +97,7 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
             ));
         }
     }
-    flags.extend(prometheus(&args.sinks));
+    flags.extend(prometheus(on));
     flags
 }
 

@@ -5,9 +5,9 @@
 mod dry_run;
 pub(super) mod flags;
 mod interrupt;
-mod prepare;
+pub(super) mod prepare;
 mod progress;
-mod started;
+pub(super) mod started;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -20,14 +20,14 @@ use crate::cli::{Format, RunArgs};
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
-use crate::measurement::{self, Ended, MeasureError, Plan, Session, Shown};
+use crate::measurement::{self, Ended, IdleCache, MeasureError, Plan, Rounds, Session, Shown};
 use crate::sinks;
 
 use prepare::Prepared;
 use progress::Progress;
 
 /// The end of a run waits so long for its sinks, unless `integrations.deadline_s` says otherwise.
-const DEADLINE_S: f64 = 30.0;
+pub(super) const DEADLINE_S: f64 = 30.0;
 
 /// Between two cycles, sinks get at most this long before the next cycle starts.
 const BETWEEN: Duration = Duration::from_secs(2);
@@ -74,11 +74,14 @@ pub fn run(args: &RunArgs) -> Outcome {
         .map_err(|error| Failure::failed(error.to_string()))?;
     let delivery = Rc::new(delivery);
 
+    let idle_cache = prepared.idle_cache.take();
     let outcome = measure(&resolved.config, prepared, &spool, &delivery, &cancel);
-    finish(args, &resolved, spool, delivery, outcome)
+    finish(args, &resolved, spool, delivery, outcome, idle_cache)
 }
 
-fn exporters(resolved: &crate::config::Resolved) -> Result<Vec<Box<dyn Exporter>>, Failure> {
+pub(super) fn exporters(
+    resolved: &crate::config::Resolved,
+) -> Result<Vec<Box<dyn Exporter>>, Failure> {
     let mut made = Vec::new();
     let mut wrong = Vec::new();
     for name in sinks::enabled(&resolved.config) {
@@ -112,6 +115,11 @@ fn measure(
         cycles: config.num_cycles,
         first_cycle: 0,
         measurement: config.measurement.clone(),
+        rounds: Rounds::needed(
+            &config.measurement,
+            &prepared.sources,
+            prepared.engine.capabilities(),
+        ),
     };
     let ended = measurement::measure(
         &mut Session {
@@ -145,6 +153,7 @@ fn finish(
     spool: Spool,
     delivery: Rc<Delivery>,
     outcome: Result<Ended, MeasureError>,
+    idle_cache: Option<IdleCache>,
 ) -> Outcome {
     let (status, reason) = match &outcome {
         Ok(Ended::Complete) => (RunStatus::Finished, None),
@@ -166,7 +175,15 @@ fn finish(
         }));
     }
     spool.record(Record::Table(thermal_at_end()));
-    close::close(&spool, status, reason.clone())?;
+    let analysis = close::close(&spool, status, reason.clone())?;
+    if let Some(cache) = idle_cache.filter(|_| resolved.config.measurement.baseline.enabled) {
+        let now = jiff::Timestamp::now().as_second();
+        if let Err(error) = cache.store(&analysis.idles, spool.run_id(), now) {
+            say(&format!(
+                "warning: the idle power could not be kept for later runs: {error}"
+            ));
+        }
+    }
     let folder = spool.folder().to_owned();
     let deadline = resolved
         .config
@@ -214,7 +231,7 @@ fn finish(
 }
 
 /// The thermal state at the end; that at the start is in the environment.
-fn thermal_at_end() -> Table {
+pub(super) fn thermal_at_end() -> Table {
     let thermal = serde_json::to_value(environment::thermal()).unwrap_or_default();
     let rows = thermal.as_object().into_iter().flatten();
     let rows = rows

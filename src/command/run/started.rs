@@ -115,7 +115,10 @@ pub(super) fn name(args: &RunArgs, config: &config::Config) -> String {
 
 /// Who and where from: what git says of the configuration's folder, under what the CI says
 /// of the job, under the user's own tags.
-pub(super) fn tags(resolved: &Resolved, environment: &Environment) -> BTreeMap<String, String> {
+pub(in crate::command) fn tags(
+    resolved: &Resolved,
+    environment: &Environment,
+) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::new();
     let mut put = |key: &str, value: Option<String>| {
         if let Some(value) = value {

@@ -165,6 +165,12 @@ pub struct GpuFacts {
     pub vbios: Fact<String>,
 }
 
+/// Finds the driver anew, after GPUs were lost; see [`open`].
+pub fn restart() {
+    #[cfg(feature = "nvml")]
+    nvml::restart();
+}
+
 /// The GPUs that a driver shows.
 #[cfg(feature = "nvml")]
 pub fn open() -> Gpus {

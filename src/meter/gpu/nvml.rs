@@ -1,7 +1,7 @@
 //! NVIDIA's management library, loaded when lem runs: a machine without it is not an error.
 
 use std::ffi::OsStr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nvml_wrapper::GpmSample;
 use nvml_wrapper::Nvml;
@@ -25,19 +25,41 @@ const POWER_INSTANT: u32 = 186;
 /// NVML_POWER_SCOPE_MEMORY.
 const SCOPE_MEMORY: u32 = 2;
 
-/// One for the process, for its life: the library's own state is global too.
-static NVML: OnceLock<Result<Nvml, String>> = OnceLock::new();
+/// One for the process, for its life: the library's own state is global too. A driver that is
+/// not there may come, so that is not remembered.
+static NVML: Mutex<Option<&'static Nvml>> = Mutex::new(None);
+
+fn library() -> Result<&'static Nvml, String> {
+    let mut known = NVML.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(nvml) = *known {
+        return Ok(nvml);
+    }
+    let nvml = Nvml::builder()
+        .lib_path(OsStr::new(LIBRARY))
+        .init()
+        .map_err(|error| why_not(&error))?;
+    let nvml: &'static Nvml = Box::leak(Box::new(nvml));
+    *known = Some(nvml);
+    Ok(nvml)
+}
+
+/// Lets the library forget the driver and find it anew: after a restart of the driver nothing
+/// else brings its GPUs back. Backends of before answer with errors from here on.
+pub(super) fn restart() {
+    let known = NVML.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(nvml) = *known else { return };
+    let library = nvml.lib();
+    if let (Ok(shutdown), Ok(init)) = (&library.nvmlShutdown, &library.nvmlInit_v2) {
+        // SAFETY: the library is loaded for the life of the process, both functions take
+        // nothing, may be called from any thread, and answer with a code. A call with a handle
+        // of before answers with an error.
+        // Where the driver is not back yet, opening tells why, and the next try starts it.
+        let _ = unsafe { (shutdown(), init()) };
+    }
+}
 
 pub(super) fn open() -> Gpus {
-    let nvml = NVML
-        .get_or_init(|| {
-            Nvml::builder()
-                .lib_path(OsStr::new(LIBRARY))
-                .init()
-                .map_err(|error| why_not(&error))
-        })
-        .as_ref()
-        .map_err(String::clone)?;
+    let nvml = library()?;
     let count = nvml
         .device_count()
         .map_err(|error| format!("the NVIDIA driver does not tell its GPUs: {error}"))?;

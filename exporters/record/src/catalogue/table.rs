@@ -36,6 +36,7 @@ pub const METRICS: &[MetricDef] = &[
     m("run.requests_failed", "{request}", Counter, "run/requests_failed", "", "lem.run.requests", &[("lem.status", "failed")], &[], "Requests that failed or were cancelled."),
     m("run.info", "", Gauge, "run/info", "", "lem.run.info", &[], &["lem.run.name", "lem.backend", "gen_ai.request.model", "lem.precision", "lem.version"], "Always 1; what was run stands in the attributes."),
     m("run.completed", "s", Gauge, "run/completed_timestamp", "seconds", "lem.run.completed.timestamp", &[], &["lem.status"], "Unix time at which the run ended."),
+    m("run.marked", "{phase}", Gauge, "run/phase_{lem.phase}", "", "lem.marked.phases", &[], &["lem.phase"], "How often a phase that a command marked occurred."),
     // the run while it goes on; for live sinks only
     m("live.progress", "1", Gauge, "live/progress", "ratio", "lem.run.progress", &[], &[], "Answered requests of all measured cycles, over those planned."),
     m("live.cycle", "{cycle}", Gauge, "live/cycle", "", "lem.run.cycle", &[], &[], "The cycle that is being measured, from 0."),
@@ -45,6 +46,7 @@ pub const METRICS: &[MetricDef] = &[
     m("time.prefill", "s", Gauge, "time/prefill", "seconds", "lem.phase.duration", &[("lem.phase", "prefill")], &[], "Wall time in a cycle up to each sequence's first token; the mean over cycles."),
     m("time.decode", "s", Gauge, "time/decode", "seconds", "lem.phase.duration", &[("lem.phase", "decode")], &[], "Wall time in a cycle after the first token; the mean over cycles."),
     m("time.other", "s", Gauge, "time/other", "seconds", "lem.phase.duration", &[("lem.phase", "other")], &[], "Wall time in a cycle neither prefill nor decode: tokenising, scheduling, gaps between batches; the mean over cycles."),
+    m("time.marked", "s", Gauge, "time/phase_{lem.phase}", "seconds", "lem.marked.duration", &[], &["lem.phase"], "Wall time of a phase that a command marked, all its occurrences together."),
     // energy
     m("energy.prefill", "J", Gauge, "energy/prefill", "joules", "lem.phase.energy", &[("lem.phase", "prefill")], &[], "Gross energy of the prefill phase, idle included; the mean over cycles."),
     m("energy.decode", "J", Gauge, "energy/decode", "joules", "lem.phase.energy", &[("lem.phase", "decode")], &[], "Gross energy of the decode phase, idle included; the mean over cycles."),
@@ -64,11 +66,15 @@ pub const METRICS: &[MetricDef] = &[
     m("energy.per_output_token", "J/{token}", Gauge, "energy/per_output_token", "joules", "lem.run.energy.per_output_token", &[], &[], "Gross total over output tokens."),
     m("energy.per_input_token", "J/{token}", Gauge, "energy/per_input_token", "joules", "lem.run.energy.per_input_token", &[], &[], "Gross prefill energy over input tokens."),
     m("energy.per_request", "J/{request}", Gauge, "energy/per_request", "joules", "lem.run.energy.per_request", &[], &[], "Gross total over answered requests."),
+    m("energy.marked", "J", Gauge, "energy/phase_{lem.phase}", "joules", "lem.marked.energy", &[], &["lem.phase"], "Gross energy of a phase that a command marked, all its occurrences together."),
+    m("energy.marked_each", "J", Gauge, "energy/phase_{lem.phase}_each", "joules", "lem.marked.energy.each", &[], &["lem.phase"], "Gross energy of one occurrence of a phase that a command marked; the mean."),
+    m("energy.marked_per_token", "J/{token}", Gauge, "energy/phase_{lem.phase}_per_{gen_ai.token.type}_token", "joules", "lem.marked.energy.per_token", &[], &["lem.phase", "gen_ai.token.type"], "Gross energy of a phase that a command marked, over the tokens told within it."),
     // efficiency
     m("efficiency.tokens_per_joule", "{token_per_joule}", Gauge, "efficiency/tokens", "per_joule", "lem.efficiency.tokens_per_joule", &[], &[], "Output tokens over gross total energy."),
     m("efficiency.flops_per_joule", "{FLOP_per_joule}", Gauge, "efficiency/flops", "per_joule", "lem.efficiency.flops_per_joule", &[], &["lem.flops.source"], "Floating-point operations over gross total energy."),
     // idle baseline
     m("baseline.power", "W", Gauge, "baseline/{lem.baseline.kind}_power", "watts", "lem.baseline.power", &[], &["hw.id", "lem.baseline.kind"], "Idle power: bare (before the engine), loaded (weights in memory), after (loaded, after the run)."),
+    m("baseline.parking", "W", Gauge, "baseline/parking_power", "watts", "lem.baseline.parking.power", &[], &[], "Loaded minus bare idle power: what the loaded model costs while it waits."),
     m("baseline.power_stddev", "W", Gauge, "baseline/power_stddev", "watts", "lem.baseline.power.stddev", &[], &["hw.id"], "Standard deviation of the idle power samples."),
     m("baseline.energy", "J", Gauge, "baseline/energy", "joules", "lem.baseline.energy", &[], &[], "Loaded-idle power times the duration of a cycle."),
     m("baseline.duration", "s", Gauge, "baseline/duration", "seconds", "lem.baseline.duration", &[], &[], "How long the idle power was observed."),
@@ -76,6 +82,7 @@ pub const METRICS: &[MetricDef] = &[
     // power
     m("power.prefill", "W", Gauge, "power/prefill", "watts", "lem.phase.power", &[("lem.phase", "prefill")], &[], "Mean power in the prefill phase."),
     m("power.decode", "W", Gauge, "power/decode", "watts", "lem.phase.power", &[("lem.phase", "decode")], &[], "Mean power in the decode phase."),
+    m("power.marked", "W", Gauge, "power/phase_{lem.phase}", "watts", "lem.marked.power", &[], &["lem.phase"], "Mean power in a phase that a command marked."),
     m("power.mean", "W", Gauge, "power/mean", "watts", "lem.run.power.mean", &[], &[], "Mean power over the measured cycles."),
     m("power.peak", "W", Gauge, "power/peak", "watts", "lem.run.power.peak", &[], &[], "Highest sampled power, all components together."),
     // latency
@@ -87,6 +94,7 @@ pub const METRICS: &[MetricDef] = &[
     // tokens and throughput
     m("tokens.input", "{token}", Counter, "tokens/input", "", "lem.tokens", &[("gen_ai.token.type", "input")], &[], "Input tokens of the measured cycles together."),
     m("tokens.output", "{token}", Counter, "tokens/output", "", "lem.tokens", &[("gen_ai.token.type", "output")], &[], "Output tokens of the measured cycles together."),
+    m("tokens.marked", "{token}", Gauge, "tokens/phase_{lem.phase}_{gen_ai.token.type}", "", "lem.marked.tokens", &[], &["lem.phase", "gen_ai.token.type"], "Tokens told within a phase that a command marked."),
     m("tokens.per_request", "{token}", Histogram, "tokens/per_request_{gen_ai.token.type}_{q}", "", "gen_ai.client.token.usage", &[], &["gen_ai.token.type", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model"], "Tokens of one request."),
     m("throughput.prefill", "{token}/s", Gauge, "throughput/prefill", "tokens_per_second", "lem.phase.throughput.tokens", &[("lem.phase", "prefill")], &[], "Input tokens over prefill time."),
     m("throughput.decode", "{token}/s", Gauge, "throughput/decode", "tokens_per_second", "lem.phase.throughput.tokens", &[("lem.phase", "decode")], &[], "Output tokens but each sequence's first, over decode time."),
@@ -112,7 +120,8 @@ pub const METRICS: &[MetricDef] = &[
     m("sample.performance_state", "", UpDown, "sample/{hw.id}_performance_state", "", "lem.gpu.performance_state", &[], &["hw.id"], "Performance state: 0 is full speed, up to 15."),
     m("sample.power_limit", "W", Gauge, "sample/{hw.id}_power_limit", "watts", "lem.gpu.power.limit", &[], &["hw.id"], "Enforced power limit."),
     m("sample.throttled", "", UpDown, "sample/{hw.id}_throttled_{lem.throttle.reason}", "", "lem.gpu.throttled", &[], &["hw.id", "lem.throttle.reason"], "1 while the clock is held down for this reason, else 0."),
-    m("throttle.time", "s", Counter, "throttle/{lem.throttle.reason}", "seconds", "lem.gpu.throttle.duration", &[], &["hw.id", "lem.throttle.reason"], "Time for which the clock was held down."),
+    m("throttle.time", "s", Counter, "throttle/{lem.throttle.reason}", "seconds", "lem.gpu.throttle.duration", &[], &["hw.id", "lem.throttle.reason"], "Time for which the clock was held down; in a result within the measured cycles."),
+    m("monitor.cpu", "s", Counter, "monitor/cpu", "seconds", "lem.monitor.cpu", &[], &[], "Processor time that lem monitor took since it started."),
     // memory
     m("memory.gpu_peak", "By", Gauge, "memory/gpu_peak", "bytes", "lem.gpu.memory.peak", &[], &["hw.id"], "Highest GPU memory use."),
     m("memory.process_peak", "By", Gauge, "memory/process_peak", "bytes", "lem.process.memory.peak", &[], &[], "Highest resident memory of the engine's process."),
