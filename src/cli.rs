@@ -52,6 +52,9 @@ pub enum Verb {
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
+    /// Check a run: its checksums, and that its result follows from its records
+    #[command(after_help = "Exit code 1 where a run is not as it was written.")]
+    Verify(VerifyArgs),
     /// Check, show and write configurations
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -316,8 +319,68 @@ pub enum ResultsVerb {
         #[arg(value_name = "RUN_DIR")]
         run: PathBuf,
     },
+    /// Draw power, phases, temperature and token times
+    Plot(PlotArgs),
     /// Print the JSON Schema of result.json
     Schema,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem results plot lem-runs/RUN                       in the terminal
+  lem results plot lem-runs/RUN --out power.svg       180 mm wide, for a paper
+  lem results plot lem-runs/RUN --cycle 0 --out cycle.png
+  lem results plot lem-runs/RUN --whole --what power,temperature,clock --out run.svg")]
+pub struct PlotArgs {
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+    /// File to write, .svg or .png; may be given again. Left out, it is drawn in the terminal
+    #[arg(long, value_name = "FILE")]
+    pub out: Vec<PathBuf>,
+    /// Draw in the terminal, also where --out is given
+    #[arg(long)]
+    pub terminal: bool,
+    /// What to draw; several with commas
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "power,temperature,tokens"
+    )]
+    pub what: Vec<PlotWhat>,
+    /// Draw one cycle
+    #[arg(long, value_name = "N", conflicts_with = "whole")]
+    pub cycle: Option<u32>,
+    /// Draw the whole run: with its baselines and warm-up
+    #[arg(long)]
+    pub whole: bool,
+    /// Width of a PNG, pixels; 2126 are 180 mm at 300 dots an inch
+    #[arg(long, value_name = "PIXELS", default_value_t = 2126, value_parser = clap::value_parser!(u32).range(200..=16384))]
+    pub width: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlotWhat {
+    /// Power, with phases and idle levels
+    Power,
+    /// The power of each device beside the sum
+    Devices,
+    Temperature,
+    Utilization,
+    Clock,
+    Memory,
+    /// When each request's tokens came
+    Tokens,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The runs' folders
+    #[arg(value_name = "RUN_DIR", required = true)]
+    pub runs: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lem_record::{
-    ClockPairs, CycleFinished, Envelope, Record, RequestTimeline, RunStarted, RunStatus, Samples,
-    SegmentWritten, Span, SpanKind, Stamp, Table, Warning,
+    ClockPairs, CycleFinished, Envelope, Record, RequestTimeline, RoundsFinished, RunStarted,
+    RunStatus, Samples, SegmentWritten, Span, SpanKind, Stamp, Table, Warning,
 };
 use serde_json::Value;
 
@@ -13,6 +13,8 @@ use crate::engine::ModelDescription;
 use crate::exec::{CommandCycle, Marked, Told};
 use crate::meter::Source;
 
+/// The table of idle powers that an earlier run measured.
+pub const CACHED_BASELINES: &str = "cached_baselines";
 /// More sources or columns than any machine has; what is above is noted and left out.
 const MAX_SERIES: usize = 4096;
 /// Notes about contradictions are for people: a damaged log must not make thousands.
@@ -88,6 +90,20 @@ pub struct BaselineWindow {
     pub window: Window,
 }
 
+/// Extra rounds of one length: see [`RoundsFinished`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoundsData {
+    pub window: Window,
+    pub record: RoundsFinished,
+}
+
+impl RoundsData {
+    /// How often the requests of a cycle were answered; above 0.
+    pub fn rounds(&self) -> f64 {
+        self.record.round_ends_ns.len() as f64
+    }
+}
+
 /// Everything that a log says about what was measured.
 #[derive(Clone, Debug, Default)]
 pub struct RunData {
@@ -104,6 +120,8 @@ pub struct RunData {
     /// By index, complete and incomplete.
     pub cycles: Vec<CycleData>,
     pub baselines: Vec<BaselineWindow>,
+    /// In order of time.
+    pub rounds: Vec<RoundsData>,
     pub warmups: Vec<Window>,
     /// Pairs of monotonic and wall time, in order of monotonic time.
     pub clock: Vec<(u64, i64)>,
@@ -113,6 +131,8 @@ pub struct RunData {
     pub notes: Vec<String>,
     /// The table `thermal`, where one was recorded.
     pub thermal: Option<Table>,
+    /// The table `cached_baselines`: idle power that an earlier run measured on this board.
+    pub cached_baselines: Option<Table>,
     /// From `RunFinished`; set it for a run that is about to end. Without it the process died.
     pub status: Option<RunStatus>,
     pub status_reason: Option<String>,
@@ -217,6 +237,7 @@ impl RunDataBuilder {
             Record::Warning(warning) => self.data.warnings.push(warning.clone()),
             Record::SegmentWritten(segment) => self.segment(segment),
             Record::CycleFinished(cycle) => self.cycle(cycle),
+            Record::RoundsFinished(rounds) => self.rounds(rounds),
             Record::RunFinished(end) => {
                 self.data.status = Some(end.status);
                 self.data.status_reason.clone_from(&end.reason);
@@ -224,8 +245,11 @@ impl RunDataBuilder {
             Record::Table(table) if table.name == "thermal" => {
                 self.data.thermal = Some(table.clone());
             }
+            Record::Table(table) if table.name == CACHED_BASELINES => {
+                self.data.cached_baselines = Some(table.clone());
+            }
             Record::Metric(_) => self.data.metrics_seen += 1,
-            Record::Table(_) | Record::Artifact(_) | Record::Unknown(_) => {}
+            Record::Table(_) | Record::Artifact(_) | Record::Seal(_) | Record::Unknown(_) => {}
         }
     }
 
@@ -247,6 +271,7 @@ impl RunDataBuilder {
         } = self;
         data.clock.sort_unstable();
         data.clock.dedup();
+        data.rounds.sort_by_key(|rounds| rounds.window);
         for samples in data.samples.values_mut() {
             samples.sort();
         }
@@ -422,6 +447,25 @@ impl RunDataBuilder {
             ));
         }
         self.finished.insert(cycle.cycle, cycle.clone());
+    }
+
+    fn rounds(&mut self, record: &RoundsFinished) {
+        let ends = &record.round_ends_ns;
+        let within = |t: &u64| record.start_ns <= *t && *t <= record.end_ns;
+        if record.end_ns <= record.start_ns
+            || ends.is_empty()
+            || !ends.is_sorted()
+            || !ends.iter().all(within)
+        {
+            return self.note(format!(
+                "the extra rounds {} ({}) contradict themselves and are left out",
+                record.window, record.method
+            ));
+        }
+        self.data.rounds.push(RoundsData {
+            window: Window::new(record.start_ns, record.end_ns),
+            record: record.clone(),
+        });
     }
 
     fn note(&mut self, note: String) {

@@ -4,7 +4,7 @@ use lem_record::How;
 
 use super::baseline::Baselines;
 use super::data::{CycleData, RunData, Window};
-use super::estimate::{SensorEnergy, phase_energy, sensor_energy};
+use super::estimate::{SensorEnergy, Split, sensor_energy, split};
 use super::phases::{self, PhaseWindows};
 use super::sensors::{Boundary, Curve, Sensor, word};
 use super::sheet::{Obtained, Reading, Sheet, sum};
@@ -31,7 +31,7 @@ fn above(sensor: &Sensor, gross: &Obtained, idle: Option<(f64, f64)>, seconds: f
     let budget = Budget {
         systematic: gain(sensor.gain(), value),
         statistical: gross.budget.map_or(0.0, |b| b.statistical),
-        shared: u * seconds,
+        shared: gross.budget.map_or(0.0, |b| b.shared).hypot(u * seconds),
     };
     let mut reading = Reading::new(value, gross.how).budget(budget);
     reading.method = gross
@@ -41,7 +41,7 @@ fn above(sensor: &Sensor, gross: &Obtained, idle: Option<(f64, f64)>, seconds: f
 }
 
 /// A complement keeps its own exactness: what is left when the parts are taken away.
-fn rest(total: &Obtained, parts: [&Obtained; 2]) -> Obtained {
+pub fn rest(total: &Obtained, parts: [&Obtained; 2]) -> Obtained {
     let mut left = total.clone()?;
     for part in parts {
         let part = part.clone()?;
@@ -56,7 +56,7 @@ fn rest(total: &Obtained, parts: [&Obtained; 2]) -> Obtained {
 }
 
 /// The sum over the sensors of the boundary.
-fn over<F>(context: &Context<'_>, each: F) -> Obtained
+pub fn over<F>(context: &Context<'_>, each: F) -> Obtained
 where
     F: FnMut(usize) -> Obtained,
 {
@@ -71,6 +71,59 @@ fn nothing_read(sensors: &[Sensor]) -> String {
         "no power source: neither a sensor nor a model was read; lem env says what this machine has"
             .into()
     })
+}
+
+/// A phase that has an energy of its own.
+#[derive(Clone, Copy)]
+enum Part {
+    Prefill,
+    Decode,
+}
+
+impl Part {
+    fn of(self, split: &Split) -> Obtained {
+        match self {
+            Self::Prefill => split.prefill.clone(),
+            Self::Decode => split.decode.clone(),
+        }
+    }
+
+    fn seconds(self, windows: &PhaseWindows) -> f64 {
+        phases::seconds(match self {
+            Self::Prefill => &windows.prefill,
+            Self::Decode => &windows.decode,
+        })
+    }
+}
+
+/// A phase's energy says by which estimator it was told apart.
+fn by_windows(mut energy: Reading) -> Reading {
+    let method = energy.method.take().unwrap_or_default();
+    energy.method = Some(format!("windows: {method}"));
+    energy
+}
+
+/// Gross energy of any window, summed over the boundary.
+pub fn gross(context: &Context<'_>, window: Window) -> Obtained {
+    over(context, |i| of_sensor(context, i, window))
+}
+
+/// Energy of any window above the loaded idle power of its middle.
+pub fn marginal(context: &Context<'_>, window: Window) -> Obtained {
+    over(context, |i| {
+        let sensor = context.sensors.get(i).ok_or("there is no such sensor")?;
+        let idle = context.baselines.loaded_at(i, window.middle_ns());
+        let gross = of_sensor(context, i, window);
+        above(sensor, &gross, idle, window.seconds())
+    })
+}
+
+fn of_sensor(context: &Context<'_>, index: usize, window: Window) -> Obtained {
+    let sensor = context
+        .sensors
+        .get(index)
+        .ok_or("there is no such sensor")?;
+    Ok(sensor_energy(sensor, window)?.total)
 }
 
 /// Fills in a cycle's energy and power.
@@ -100,20 +153,22 @@ pub fn put(
         let method = total.method.take().unwrap_or_default();
         total.method = Some(format!("{}: {method}", context.boundary.told));
     }
-    let phase_of = |i: usize, windows: &[Window], what: &str| match (
-        context.sensors.get(i),
-        energies.get(i),
-    ) {
-        (Some(sensor), Some(Ok(energy))) => phase_energy(sensor, energy, window, windows, what),
-        (_, Some(Err(why))) => Err(why.clone()),
-        _ => missing(),
+    let splits: Vec<Split> = context
+        .sensors
+        .iter()
+        .zip(&energies)
+        .map(|(sensor, energy)| match (energy, windows) {
+            (Ok(energy), Ok(windows)) => split(sensor, energy, window, windows),
+            (Err(why), _) | (_, Err(why)) => Split::absent(why),
+        })
+        .collect();
+    let part_of = |i: usize, part: Part| splits.get(i).map_or_else(missing, |s| part.of(s));
+    let phase = |part: Part| {
+        let energy = over(context, |i| part_of(i, part));
+        energy.map(by_windows)
     };
-    let phase = |pick: fn(&PhaseWindows) -> &[Window], what: &str| match windows {
-        Ok(windows) => over(context, |i| phase_of(i, pick(windows), what)),
-        Err(why) => Err(why.clone()),
-    };
-    let prefill = phase(|w| &w.prefill, "prefill");
-    let decode = phase(|w| &w.decode, "decode");
+    let prefill = phase(Part::Prefill);
+    let decode = phase(Part::Decode);
     let other = rest(&total, [&prefill, &decode]);
 
     let loaded = |i: usize| context.baselines.loaded_at(i, window.middle_ns());
@@ -127,20 +182,15 @@ pub fn put(
     let above_bare = over(context, |i| {
         with_sensor(i, total_of(i), context.baselines.bare_at(i), seconds)
     });
-    let phase_corrected = |pick: fn(&PhaseWindows) -> &[Window], what: &str| match windows {
-        Ok(windows) => over(context, |i| {
-            let windows = pick(windows);
-            with_sensor(
-                i,
-                phase_of(i, windows, what),
-                loaded(i),
-                phases::seconds(windows),
-            )
-        }),
-        Err(why) => Err(why.clone()),
+    let phase_corrected = |part: Part| {
+        let seconds = windows.as_ref().map_or(0.0, |w| part.seconds(w));
+        let energy = over(context, |i| {
+            with_sensor(i, part_of(i, part), loaded(i), seconds)
+        });
+        energy.map(by_windows)
     };
-    let prefill_corrected = phase_corrected(|w| &w.prefill, "prefill");
-    let decode_corrected = phase_corrected(|w| &w.decode, "decode");
+    let prefill_corrected = phase_corrected(Part::Prefill);
+    let decode_corrected = phase_corrected(Part::Decode);
     let other_corrected = rest(&corrected, [&prefill_corrected, &decode_corrected]);
 
     let idle: Obtained = over(context, |i| {
@@ -157,17 +207,14 @@ pub fn put(
             .method("loaded-idle power times time"))
     });
 
-    let time = |pick: fn(&PhaseWindows) -> &[Window]| {
-        windows.as_ref().map_or(0.0, |w| phases::seconds(pick(w)))
-    };
+    let time = |part: Part| windows.as_ref().map_or(0.0, |w| part.seconds(w));
     let empty = "the cycle has no such phase";
-    sheet.ratio(
-        "power.prefill",
-        prefill.clone(),
-        time(|w| &w.prefill),
-        empty,
-    );
-    sheet.ratio("power.decode", decode.clone(), time(|w| &w.decode), empty);
+    for (id, energy, part) in [
+        ("power.prefill", &prefill, Part::Prefill),
+        ("power.decode", &decode, Part::Decode),
+    ] {
+        sheet.ratio(id, energy.clone(), time(part), empty);
+    }
     sheet.ratio(
         "power.mean",
         total.clone(),
@@ -188,8 +235,14 @@ pub fn put(
     match (&idle, &total) {
         (Ok(idle_energy), Ok(total_energy)) => {
             let mut share = idle_energy.clone();
+            let ratio = idle_energy.value / total_energy.value;
             // The gain is common to both and cancels.
-            share.budget = None;
+            let of_total = total_energy.budget.unwrap_or_default();
+            share.budget = idle_energy.budget.map(|idle| Budget {
+                systematic: Some(0.0),
+                statistical: (of_total.statistical * ratio).abs(),
+                shared: idle.shared.hypot(of_total.shared * ratio),
+            });
             sheet.ratio(
                 "baseline.ratio",
                 Ok(share),
@@ -260,11 +313,13 @@ fn peak_power(context: &Context<'_>, window: Window) -> Obtained {
         .filter_map(|i| context.sensors.get(*i))
         .filter_map(|s| Some((s.power.as_ref().or(s.counter.as_ref())?, s)))
         .collect();
-    let mut peak: Option<f64> = None;
+    let (mut peak, mut peak_at): (Option<f64>, Option<u64>) = (None, None);
     for (curve, _) in &curves {
         for t in curve.curve.times(window) {
             let watts: f64 = curves.iter().map(|(c, _)| c.curve.power_at(*t)).sum();
-            peak = Some(peak.map_or(watts, |p| p.max(watts)));
+            if peak.is_none_or(|p| watts > p) {
+                (peak, peak_at) = (Some(watts), Some(*t));
+            }
         }
     }
     let how = curves
@@ -272,7 +327,18 @@ fn peak_power(context: &Context<'_>, window: Window) -> Obtained {
         .map(|(_, s)| s.how)
         .max()
         .unwrap_or(How::Measured);
-    peak.map(|watts| Reading::new(watts, how).method("highest of the samples, components together"))
+    // A single sample has no statistics of its own; the gain it shares with all others.
+    let gains = curves.iter().filter_map(|(c, s)| {
+        let share = peak_at.map_or(0.0, |t| c.curve.power_at(t));
+        gain(s.gain(), share)
+    });
+    let systematic = gains.reduce(|a, b| a + b);
+    let budget = Budget {
+        systematic,
+        ..Budget::default()
+    };
+    let told = "highest of the samples, components together";
+    peak.map(|watts| Reading::new(watts, how).method(told).budget(budget))
         .ok_or_else(|| nothing_read(context.sensors))
 }
 

@@ -3,20 +3,25 @@
 
 use lem_record::How;
 
+use super::blur::{Blur, Carried};
 use super::data::Window;
-use super::phases;
+use super::phases::{self, PhaseWindows};
 use super::sensors::{Curve, Sensor};
 use super::sheet::{Obtained, Reading};
 use super::statistics;
 use super::uncertainty::{Budget, counter_edges, effective_samples, gain, sampling};
+use crate::engine::Phase;
 
 /// A counter is taken for a window of at least so many of its updates (its edges are then
 /// off by 2 % at most); below, sampled power where there is any.
 const UPDATES_FOR_COUNTER: f64 = 20.0;
 
 /// Energy of one sensor in a window.
+#[derive(Clone, Debug)]
 pub struct SensorEnergy {
     pub total: Reading,
+    /// The total is that of the counter.
+    pub counted: bool,
     /// Joules that the counter, and the integral of power, gave.
     pub counter: Option<f64>,
     pub integral: Option<f64>,
@@ -40,7 +45,7 @@ pub fn step_s(curve: &Curve, window: Window) -> f64 {
 }
 
 /// A window as the sensor sees it: later by its lag.
-fn seen(curve: &Curve, window: Window) -> Window {
+pub fn seen(curve: &Curve, window: Window) -> Window {
     let lag_ns = (curve.spec.lag_s.unwrap_or(0.0).clamp(0.0, 10.0) * 1e9) as u64;
     Window::new(
         window.start_ns.saturating_add(lag_ns),
@@ -75,14 +80,17 @@ fn as_fine(counter: &Curve, power: &Curve, window: Window) -> bool {
 
 pub fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
     let (counter, integral) = (counted(sensor, window), integrated(sensor, window));
-    let total = match (&counter, &integral) {
+    let (counted, total) = match (&counter, &integral) {
         (Ok((counter, joules)), Ok((power, _))) if counter_is_better(counter, power, window) => {
-            by_counter(sensor, counter, *joules, window)
+            (true, by_counter(sensor, counter, *joules, window))
         }
-        (Ok((counter, joules)), Err(_)) => by_counter(sensor, counter, *joules, window),
+        (Ok((counter, joules)), Err(_)) => (true, by_counter(sensor, counter, *joules, window)),
         (_, Ok((power, joules))) => {
             let u = sampling_of(power, &[window]);
-            reading(sensor, *joules, u, "integral of power samples")
+            (
+                false,
+                reading(sensor, *joules, u, "integral of power samples"),
+            )
         }
         (Err(why), Err(also)) => {
             let why = if sensor.power.is_some() { also } else { why };
@@ -95,6 +103,7 @@ pub fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, St
     };
     Ok(SensorEnergy {
         total,
+        counted,
         counter: counter.ok().map(|(_, joules)| joules),
         integral: integral.ok().map(|(_, joules)| joules),
     })
@@ -141,63 +150,182 @@ fn sampling_of(curve: &Curve, windows: &[Window]) -> f64 {
     )
 }
 
-/// Energy of one sensor in the windows of a phase: the shape comes from the finer series,
-/// the amount from what the total came from, so that the phases sum to it.
-pub fn phase_energy(
+/// Energy of one sensor in the windows of the two phases.
+#[derive(Clone, Debug)]
+pub struct Split {
+    pub prefill: Obtained,
+    pub decode: Obtained,
+}
+
+impl Split {
+    pub fn absent(why: &str) -> Self {
+        Self {
+            prefill: Err(why.into()),
+            decode: Err(why.into()),
+        }
+    }
+}
+
+/// A lag that is known is known to a quarter of the time between two readings; one that is
+/// not known lies between none and a whole one. Half-widths, in updates.
+const LAG_KNOWN: f64 = 0.25;
+const LAG_UNKNOWN: f64 = 0.5;
+/// What is given back at the edges is as exact as what is known of the sensor's average.
+const CARRIED_RELATIVE: f64 = 1.0 / 3.0;
+
+/// Energy of one sensor in the windows of the phases: the shape comes from the finer series,
+/// seen at its lag and with what it carried over the phases' edges given back; the amount from
+/// what the total came from, so that the phases sum to it.
+pub fn split(
     sensor: &Sensor,
     energy: &SensorEnergy,
     cycle: Window,
-    windows: &[Window],
-    what: &str,
-) -> Obtained {
-    let power = sensor.power.as_ref().zip(energy.integral);
-    let counter = sensor.counter.as_ref().zip(energy.counter);
-    let by_counter = match (&counter, &power) {
-        (Some((counter, _)), Some((power, _))) => as_fine(counter, power, cycle),
-        (counter, _) => counter.is_some(),
-    };
-    let shape = if by_counter { counter } else { power };
-    let (curve, whole) = shape.ok_or_else(|| format!("{} was not read", sensor.id))?;
-    let update = update_s(curve, cycle);
-    let place = |window: Window| {
-        if by_counter {
-            window
-        } else {
-            seen(curve, window)
-        }
-    };
-    if sensor.how == How::Measured {
-        let blur = if by_counter {
-            None
-        } else {
-            curve.spec.window_s
+    phases: &PhaseWindows,
+) -> Split {
+    match Shape::of(sensor, energy, cycle, phases) {
+        Ok(shape) => Split {
+            prefill: shape.energy(Phase::Prefill, &phases.prefill),
+            decode: shape.energy(Phase::Decode, &phases.decode),
+        },
+        Err(why) => Split::absent(&why),
+    }
+}
+
+/// The series that tells how a cycle's energy lies over its phases.
+struct Shape<'a> {
+    sensor: &'a Sensor,
+    curve: &'a Curve,
+    by_counter: bool,
+    /// The amount over the shape's own.
+    scale: f64,
+    counted: bool,
+    update_s: f64,
+    prefill: Carried,
+    decode: Carried,
+}
+
+impl<'a> Shape<'a> {
+    fn of(
+        sensor: &'a Sensor,
+        energy: &SensorEnergy,
+        cycle: Window,
+        phases: &PhaseWindows,
+    ) -> Result<Self, String> {
+        let power = sensor.power.as_ref().zip(energy.integral);
+        let counter = sensor.counter.as_ref().zip(energy.counter);
+        let by_counter = match (&counter, &power) {
+            (Some((counter, _)), Some((power, _))) => as_fine(counter, power, cycle),
+            (counter, _) => counter.is_some(),
         };
-        phases::resolvable(windows, update.max(blur.unwrap_or(0.0)), what, &sensor.id)?;
+        let shape = if by_counter { counter } else { power };
+        let (curve, mut whole) = shape.ok_or_else(|| format!("{} was not read", sensor.id))?;
+        let update_s = update_s(curve, cycle);
+        let (mut prefill, mut decode) = (Carried::default(), Carried::default());
+        if sensor.how == How::Measured {
+            let whole_seen = if by_counter {
+                cycle
+            } else {
+                seen(curve, cycle)
+            };
+            let blur = Blur::of(&curve.curve, whole_seen, curve.spec.window_s, update_s);
+            let mut tiles = phases.tiles(cycle);
+            tiles.retain(|(_, tile)| tile.len_ns() > blur.shortest_ns());
+            let place = |(_, tile): &(Phase, Window)| {
+                if by_counter {
+                    *tile
+                } else {
+                    seen(curve, *tile)
+                }
+            };
+            let places: Vec<Window> = tiles.iter().map(place).collect();
+            let edges = blur.edges(&curve.curve, &places);
+            let of = |phase: Phase| {
+                blur.carried(&edges, |i| tiles.get(i).is_some_and(|(p, _)| *p == phase))
+            };
+            (prefill, decode) = (of(Phase::Prefill), of(Phase::Decode));
+            // A counter is read at the cycle's edges: nothing is carried over those.
+            if let Some((first, last)) = edges.first().zip(edges.last()).filter(|_| !by_counter) {
+                whole += (first.step() - last.step()) * blur.carried_s();
+            }
+        }
+        let scale = if whole > 0.0 {
+            energy.total.value / whole
+        } else {
+            1.0
+        };
+        Ok(Self {
+            sensor,
+            curve,
+            by_counter,
+            scale,
+            counted: energy.counted,
+            update_s,
+            prefill,
+            decode,
+        })
     }
-    let joules: f64 = windows.iter().map(|w| curve.curve.between(place(*w))).sum();
-    let scale = if whole > 0.0 {
-        energy.total.value / whole
-    } else {
-        1.0
-    };
-    let joules = joules * scale;
-    let (statistical, estimator) = if by_counter {
-        let watts = joules / phases::seconds(windows).max(f64::MIN_POSITIVE);
-        let step = curve.spec.resolution_j.unwrap_or(0.0);
-        let edges = counter_edges(watts, update, step) * (windows.len() as f64).sqrt();
-        (edges, "energy counter interpolated at the phase's edges")
-    } else if scale == 1.0 {
-        let told = "power samples in the phase's windows";
-        (sampling_of(curve, windows), told)
-    } else {
-        let told = "power samples in the phase's windows, scaled to the energy counter";
-        (sampling_of(curve, windows), told)
-    };
-    let statistical = if windows.is_empty() { 0.0 } else { statistical };
-    let mut told = reading(sensor, joules, statistical, estimator);
-    if sensor.how != How::Measured {
-        told.reason =
-            Some("modelled: the formula follows the load, no sensor saw the phase".into());
+
+    fn energy(&self, phase: Phase, windows: &[Window]) -> Obtained {
+        let (sensor, curve) = (self.sensor, &self.curve.curve);
+        let measured = sensor.how == How::Measured;
+        if measured {
+            let window_s = self.curve.spec.window_s.filter(|_| !self.by_counter);
+            let apart_s = self.update_s.max(window_s.unwrap_or(0.0));
+            phases::resolvable(windows, apart_s, phase.as_str(), &sensor.id)?;
+        }
+        let carried = match phase {
+            Phase::Prefill => self.prefill,
+            Phase::Decode | Phase::Other => self.decode,
+        };
+        let place = |window: &Window| {
+            if self.by_counter {
+                *window
+            } else {
+                seen(self.curve, *window)
+            }
+        };
+        let plain: f64 = windows.iter().map(|w| curve.between(place(w))).sum();
+        let joules = (plain + carried.joules) * self.scale;
+        let (statistical, estimator) = if self.by_counter {
+            let watts = joules / phases::seconds(windows).max(f64::MIN_POSITIVE);
+            let step = self.curve.spec.resolution_j.unwrap_or(0.0);
+            let edges = counter_edges(watts, self.update_s, step) * (windows.len() as f64).sqrt();
+            (edges, "energy counter interpolated at the phase's edges")
+        } else if self.counted {
+            let told = "power samples in the phase's windows, scaled to the energy counter";
+            (sampling_of(self.curve, windows), told)
+        } else {
+            let told = "power samples in the phase's windows";
+            (sampling_of(self.curve, windows), told)
+        };
+        let statistical = if windows.is_empty() { 0.0 } else { statistical };
+        let mut told = reading(
+            sensor,
+            joules,
+            statistical.hypot(carried.random_j),
+            estimator,
+        );
+        if measured {
+            if let Some(budget) = &mut told.budget {
+                budget.shared = self.common(joules, &carried);
+            }
+        } else {
+            told.reason =
+                Some("modelled: the formula follows the load, no sensor saw the phase".into());
+        }
+        Ok(told)
     }
-    Ok(told)
+
+    /// What is wrong in all windows alike: the lag, what is given back, the scale.
+    fn common(&self, joules: f64, carried: &Carried) -> f64 {
+        let lag = match self.curve.spec.lag_s {
+            _ if self.by_counter => 0.0,
+            Some(_) => LAG_KNOWN,
+            None => LAG_UNKNOWN,
+        };
+        let lag = carried.per_lag_w * lag * self.update_s / 3f64.sqrt();
+        let given = carried.joules * CARRIED_RELATIVE;
+        let scale = (self.scale - 1.0) * joules / 3f64.sqrt();
+        lag.hypot(given).hypot(scale)
+    }
 }

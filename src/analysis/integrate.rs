@@ -99,6 +99,19 @@ impl EnergyCurve {
         }
     }
 
+    /// Mean power of the samples in a stretch, watts; where there is none, that at its middle.
+    pub fn level(&self, stretch: Window) -> f64 {
+        let powers = self.powers(stretch);
+        match powers.len() {
+            0 => self.power_at(stretch.middle_ns()),
+            n => powers.iter().sum::<f64>() / n as f64,
+        }
+    }
+
+    pub fn is_counter(&self) -> bool {
+        self.watts.is_none()
+    }
+
     /// Whether samples really reach over the window: one near each edge, and two in all.
     pub fn covers(&self, window: Window) -> Result<(), String> {
         let slack = EDGE_NS.max(window.len_ns() / 10);
@@ -155,6 +168,19 @@ impl EnergyCurve {
         let mut gaps: Vec<u64> = times.windows(2).map(|t| t[1] - t[0]).collect();
         gaps.sort_unstable();
         gaps.get(gaps.len() / 2).map(|gap| *gap as f64 / 1e9)
+    }
+
+    /// The gap between two samples that an instant of the window lies in, on average: ΣT²/ΣT,
+    /// seconds. Above the median where samples come unevenly; a stretch that was lost counts as
+    /// three usual gaps.
+    pub fn gap_around(&self, window: Window) -> Option<f64> {
+        let most = 3.0 * self.spacing(window)?;
+        let gaps = self.inside(window, 0).windows(2);
+        let (sum, squares) = gaps.fold((0.0, 0.0), |(sum, squares), t| {
+            let gap = seconds(t[0], t[1]).min(most);
+            (sum + gap, squares + gap * gap)
+        });
+        (sum > 0.0).then(|| squares / sum)
     }
 
     /// Longest time between two samples of the window, seconds.

@@ -5,23 +5,28 @@
 //! own words. The same log gives the same numbers, whoever analyses it and when.
 
 mod baseline;
+mod blur;
 mod carbon;
 mod data;
 mod energy;
 mod estimate;
+mod estimators;
 mod flops;
 mod integrate;
 mod latency;
 mod memory;
+mod metrics_table;
 mod peaks;
 mod phases;
 mod records;
 mod samples;
 mod sensors;
+mod shares;
 mod sheet;
 mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
+mod throttle;
 mod throughput;
 mod uncertainty;
 mod warnings;
@@ -31,15 +36,21 @@ mod tests;
 
 use lem_record::{How, Warning};
 
-pub use carbon::WORLD_2019;
-pub use data::{BaselineWindow, CycleData, RequestData, RunData, RunDataBuilder, Window};
+pub use baseline::CACHED_COLUMNS;
+pub use carbon::{WORLD_2019, country as carbon_country};
+pub use data::CACHED_BASELINES;
+pub use data::{
+    BaselineWindow, CycleData, RequestData, RoundsData, RunData, RunDataBuilder, Window,
+};
+pub use estimators::{Difference, PhaseEstimate, PhaseEstimates};
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
-pub use phases::PhaseWindows;
+pub use phases::{PhaseWindows, UPDATES_TO_RESOLVE};
 pub use records::records;
 pub use samples::{ColumnSamples, SourceSamples};
 pub use sensors::{Boundary, Curve, Sensor};
-pub use sheet::{Distribution, Entry, Fold, Reading, Sheet, as_quantity};
+pub use sheet::{Distribution, Entry, Fold, Obtained, Reading, Sheet, as_quantity};
+pub use throttle::Throttled;
 pub use throughput::Counts;
 pub use uncertainty::Budget;
 pub use warnings::CODES;
@@ -49,11 +60,11 @@ pub(crate) use estimate::{phase_energy, sensor_energy};
 pub(crate) use phases::union;
 pub(crate) use sheet::{Obtained, sum};
 
-use baseline::Baselines;
+use baseline::{Baselines, Cached, Idle};
 use sheet::fold;
 
 /// Of the formulas: it rises when the same log would give other numbers.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// What one cycle gave.
 #[derive(Clone, Debug)]
@@ -63,12 +74,22 @@ pub struct CycleAnalysis {
     /// False where the run ended within it: shown, but not counted.
     pub complete: bool,
     pub counts: Counts,
+    /// What held the clocks down in it; `Err` says why that is not known.
+    pub throttled: Result<Vec<Throttled>, String>,
     pub sheet: Sheet,
 }
 
 impl CycleAnalysis {
     pub fn seconds(&self) -> f64 {
         self.window.seconds()
+    }
+
+    /// How long something held the clocks down; `None` where no device tells.
+    pub fn throttled_s(&self) -> Option<f64> {
+        self.throttled
+            .as_ref()
+            .ok()
+            .map(|all| throttle::longest(all))
     }
 }
 
@@ -79,11 +100,50 @@ pub struct Analysis {
     pub cycles: Vec<CycleAnalysis>,
     /// Folded from the complete cycles.
     pub run: Sheet,
+    /// The phases' energies by every estimator that applies.
+    pub phases: PhaseEstimates,
     /// What the total energy is the sum of.
     pub boundary: Boundary,
     pub sensors: Vec<Sensor>,
+    /// Idle powers that this run measured itself, of single sensors.
+    pub idles: Vec<IdlePower>,
     /// Those of the measurement and those of the analysis.
     pub warnings: Vec<Warning>,
+}
+
+/// Idle power of one sensor, as a later run may use it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IdlePower {
+    /// `bare` or `loaded`.
+    pub kind: &'static str,
+    /// The source's id.
+    pub source: String,
+    /// Watts: mean, standard deviation of the samples, standard uncertainty of the mean.
+    pub watts: f64,
+    pub stddev: f64,
+    pub uncertainty: f64,
+}
+
+/// Those of measured sensors that stood still.
+fn idles(baselines: &Baselines, sensors: &[Sensor]) -> Vec<IdlePower> {
+    let kinds = [("bare", &baselines.bare), ("loaded", &baselines.loaded)];
+    let mut found = Vec::new();
+    for (kind, idles) in kinds {
+        for (sensor, idle) in sensors.iter().zip(idles) {
+            let Some(idle) = idle else { continue };
+            let good = idle.cached.is_none() && warnings::unsteady(idle).is_none();
+            if good && sensor.how == How::Measured {
+                found.push(IdlePower {
+                    kind,
+                    source: sensor.id.clone(),
+                    watts: idle.watts,
+                    stddev: idle.sd,
+                    uncertainty: idle.u,
+                });
+            }
+        }
+    }
+    found
 }
 
 impl Analysis {
@@ -120,12 +180,19 @@ pub fn analyse(data: &RunData) -> Analysis {
             fold(&sheets)
         }
     };
+    let phases = if cycles.iter().any(|c| c.complete) {
+        estimators::put(&context, &cycles, &mut run)
+    } else {
+        PhaseEstimates::default()
+    };
     put_run(&context, &cycles, &mut run);
     let mut analysis = Analysis {
         version: VERSION,
         cycles,
         run,
+        phases,
         boundary,
+        idles: idles(&baselines, &sensors),
         sensors,
         warnings: Vec::new(),
     };
@@ -153,6 +220,8 @@ fn one(context: &Context<'_>, cycle: &CycleData) -> CycleAnalysis {
     flops::put(context.data, cycle, &mut sheet);
     carbon::put(context.data, cycle, counts.output_tokens, &mut sheet);
     memory::put(context.data, cycle, &mut sheet);
+    let throttled = throttle::of(context.data, cycle.window);
+    throttle::put(&throttled, &mut sheet);
     if context.data.is_command() {
         let bare = context.data.baselines.iter().any(|b| b.kind == "bare");
         crate::exec::reword(cycle, bare, &windows, &mut sheet);
@@ -163,6 +232,7 @@ fn one(context: &Context<'_>, cycle: &CycleData) -> CycleAnalysis {
         window: cycle.window,
         complete: cycle.complete,
         counts,
+        throttled,
         sheet,
     }
 }
@@ -249,8 +319,15 @@ fn put_baselines(context: &Context<'_>, run: &mut Sheet) {
                 .iter()
                 .filter_map(|i| gain(idles.get(*i)?.as_ref()?.watts, *i));
             let systematic = gains.reduce(|a, b| a + b);
+            let from = match cached_of(idles, context.boundary) {
+                Some(cached) => format!(
+                    "cached baseline, measured {:.1} h ago by run {}",
+                    cached.age_h, cached.run
+                ),
+                None => "mean idle power".into(),
+            };
             Reading::new(watts, how)
-                .method(format!("mean idle power; {}", context.boundary.told))
+                .method(format!("{from}; {}", context.boundary.told))
                 .budget(Budget {
                     systematic,
                     statistical: u,
@@ -260,6 +337,7 @@ fn put_baselines(context: &Context<'_>, run: &mut Sheet) {
         run.mean("baseline.power", reading.ok_or_else(|| none.into()));
         run.with("lem.baseline.kind", kind);
     }
+    run.mean("baseline.parking", parking(context, how));
     let loaded = baseline::of_boundary(&baselines.loaded, context.boundary);
     let sd = loaded.map(|(_, sd, _)| Reading::new(sd, how));
     run.mean("baseline.power_stddev", sd.ok_or_else(|| none.into()));
@@ -287,4 +365,31 @@ fn put_baselines(context: &Context<'_>, run: &mut Sheet) {
             run.with("hw.id", &sensor.id);
         }
     }
+}
+
+/// The cached one among the idle powers that a boundary's is made of.
+fn cached_of<'a>(idles: &'a [Option<Idle>], boundary: &Boundary) -> Option<&'a Cached> {
+    let of = |i: &usize| idles.get(*i)?.as_ref()?.cached.as_ref();
+    boundary.total.iter().find_map(of)
+}
+
+/// B1 − B0: what the loaded model costs while it waits.
+fn parking(context: &Context<'_>, how: How) -> Obtained {
+    let none =
+        "both the bare and the loaded idle power are needed; --measure-baseline measures them";
+    let baselines = context.baselines;
+    let of = |idles: &[Option<Idle>]| baseline::of_boundary(idles, context.boundary);
+    let (loaded, bare) = of(&baselines.loaded).zip(of(&baselines.bare)).ok_or(none)?;
+    let differences = context.boundary.total.iter().filter_map(|i| {
+        let of = |idles: &[Option<Idle>]| Some(idles.get(*i)?.as_ref()?.watts);
+        let watts = of(&baselines.loaded)? - of(&baselines.bare)?;
+        uncertainty::gain(context.sensors.get(*i).and_then(Sensor::gain), watts)
+    });
+    Ok(Reading::new(loaded.0 - bare.0, how)
+        .method("loaded minus bare idle power")
+        .budget(Budget {
+            systematic: differences.reduce(|a, b| a + b),
+            statistical: loaded.2.hypot(bare.2),
+            shared: 0.0,
+        }))
 }

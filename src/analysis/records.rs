@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::data::{CycleData, RunData};
 use super::latency::{RequestLatency, answered};
 use super::sheet::{Sheet, as_quantity};
-use super::{Analysis, CODES};
+use super::{Analysis, CODES, shares};
 
 /// A table of requests longer than this is of no use to a reader; the log has them all.
 const MAX_REQUEST_ROWS: usize = 10_000;
@@ -36,8 +36,11 @@ pub fn records(data: &RunData, analysis: &Analysis) -> Vec<Record> {
     sheet(&analysis.run, data, end, None, &mut out);
     out.push(info(data, end));
     out.extend(completed(data, end));
+    out.push(Record::Table(super::metrics_table::table(&out)));
     out.push(Record::Table(cycles(analysis)));
-    out.push(Record::Table(requests(data)));
+    out.push(Record::Table(requests(data, analysis)));
+    out.extend(phase_methods(analysis).map(Record::Table));
+    out.extend(throttling(analysis).map(Record::Table));
     out.extend(crate::exec::table(analysis).map(Record::Table));
     let own = analysis
         .warnings
@@ -60,8 +63,12 @@ fn sheet(sheet: &Sheet, data: &RunData, t_ns: u64, cycle: Option<u32>, out: &mut
         let placed = catalogue::find(entry.id).is_some_and(|d| d.key_stem.contains("{hw.id}"));
         let apart = placed || varies("hw.id");
         // Without their sensor's name several values would have one flat key.
-        if entry.attributes.contains_key("hw.id") && !apart && !seen.insert(entry.id) {
-            continue;
+        if entry.attributes.contains_key("hw.id") && !apart {
+            let mut others = entry.attributes.clone();
+            others.remove("hw.id");
+            if !seen.insert((entry.id, others)) {
+                continue;
+            }
         }
         let quantity = as_quantity(&entry.reading);
         let value = match quantity.value {
@@ -178,6 +185,7 @@ const CYCLE_COLUMNS: &[(&str, &str)] = &[
 fn cycles(analysis: &Analysis) -> Table {
     let mut columns = vec!["cycle".to_owned(), "complete".into(), "how".into()];
     columns.extend(CYCLE_COLUMNS.iter().map(|(name, _)| (*name).to_owned()));
+    columns.push("throttled_seconds".into());
     let rows = analysis.cycles.iter().map(|cycle| {
         let how = cycle
             .sheet
@@ -190,6 +198,7 @@ fn cycles(analysis: &Analysis) -> Table {
                 .iter()
                 .map(|(_, id)| json!(cycle.sheet.value(id))),
         );
+        row.push(json!(cycle.throttled_s()));
         row
     });
     Table {
@@ -199,7 +208,96 @@ fn cycles(analysis: &Analysis) -> Table {
     }
 }
 
-fn requests(data: &RunData) -> Table {
+/// Every estimate of the phases' energies, where there is more than the cycles' own.
+fn phase_methods(analysis: &Analysis) -> Option<Table> {
+    let phases = &analysis.phases;
+    (phases.estimates.len() > 1).then_some(())?;
+    let columns = [
+        "method",
+        "phase",
+        "joules",
+        "uncertainty_joules",
+        "corrected_joules",
+        "chosen",
+        "difference_ratio",
+        "note",
+    ];
+    let differences = phases.differences();
+    let mut rows = Vec::new();
+    for (index, estimate) in phases.estimates.iter().enumerate() {
+        for (phase, gross, corrected) in [
+            ("prefill", &estimate.prefill, &estimate.prefill_corrected),
+            ("decode", &estimate.decode, &estimate.decode_corrected),
+        ] {
+            let told = as_quantity(gross);
+            let difference = differences
+                .iter()
+                .find(|d| d.method == estimate.method && d.phase == phase);
+            rows.push(vec![
+                json!(estimate.method.as_str()),
+                json!(phase),
+                json!(told.value),
+                json!(told.uncertainty.map(|u| u.expanded)),
+                json!(as_quantity(corrected).value),
+                json!(phases.chosen == Some(index)),
+                json!(difference.map(|d| d.relative)),
+                json!(told.reason.as_ref().or(estimate.note.as_ref())),
+            ]);
+        }
+    }
+    Some(Table {
+        name: "phase_methods".into(),
+        columns: columns.map(str::to_owned).into(),
+        rows,
+    })
+}
+
+/// What held the clocks down in which cycle, where anything did.
+fn throttling(analysis: &Analysis) -> Option<Table> {
+    let columns = [
+        "cycle",
+        "source",
+        "reason",
+        "seconds",
+        "cycle_seconds",
+        "by",
+    ];
+    let mut rows = Vec::new();
+    for cycle in &analysis.cycles {
+        for one in cycle.throttled.iter().flatten().filter(|t| t.seconds > 0.0) {
+            rows.push(vec![
+                json!(cycle.index),
+                json!(one.source),
+                json!(one.reason),
+                json!(one.seconds),
+                json!(cycle.seconds()),
+                json!(if one.counted { "driver" } else { "polled" }),
+            ]);
+        }
+    }
+    (!rows.is_empty()).then(|| Table {
+        name: "throttling".into(),
+        columns: columns.map(str::to_owned).into(),
+        rows,
+    })
+}
+
+/// Each request's share of its cycle's energy, by the cycle's own phases or, where those are
+/// not told, by the run's; none where neither is.
+fn shares(cycle: &CycleData, analysis: &Analysis) -> Option<Vec<f64>> {
+    let own = analysis.cycles.iter().find(|c| c.index == cycle.index)?;
+    let of = |sheet: &Sheet| {
+        Some(shares::Phases {
+            prefill: sheet.value("energy.prefill")?,
+            decode: sheet.value("energy.decode")?,
+            other: sheet.value("energy.other")?,
+        })
+    };
+    let phases = of(&own.sheet).or_else(|| of(&analysis.run))?;
+    Some(shares::of(&cycle.requests, phases))
+}
+
+fn requests(data: &RunData, analysis: &Analysis) -> Table {
     let columns = [
         "cycle",
         "request",
@@ -210,10 +308,13 @@ fn requests(data: &RunData) -> Table {
         "tpot_seconds",
         "e2e_seconds",
         "finish",
+        // A rule shares it out: see `shares`.
+        "modelled_joules",
     ];
     let zero = data.cycles.first().map_or(0, |c| c.window.start_ns);
     let of_cycle = |cycle: &CycleData| -> Vec<Vec<Value>> {
-        let row = |r: &super::RequestData| {
+        let shares = shares(cycle, analysis);
+        let row = |(index, r): (usize, &super::RequestData)| {
             let latency = if answered(r) {
                 RequestLatency::of(r)
             } else {
@@ -229,11 +330,18 @@ fn requests(data: &RunData) -> Table {
                 json!(latency.tpot),
                 json!(latency.e2e),
                 json!(finish(r.timeline.finish)),
+                json!(
+                    shares
+                        .as_ref()
+                        .and_then(|all| all.get(index))
+                        .filter(|j| j.is_finite())
+                ),
             ]
         };
         cycle
             .requests
             .iter()
+            .enumerate()
             .take(MAX_REQUEST_ROWS)
             .map(row)
             .collect()

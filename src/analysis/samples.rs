@@ -78,10 +78,15 @@ impl SourceSamples {
     /// The times and values of a column, without the missing ones; of several values at
     /// one time the last.
     pub fn points(&self, metric: &str) -> (Vec<u64>, Vec<f64>) {
+        match self.column(metric) {
+            Some(column) => self.points_of(column),
+            None => (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// As [`Self::points`], of a column of this source.
+    pub fn points_of(&self, column: &ColumnSamples) -> (Vec<u64>, Vec<f64>) {
         let (mut times, mut values) = (Vec::new(), Vec::new());
-        let Some(column) = self.column(metric) else {
-            return (times, values);
-        };
         for (t, v) in self.t_ns.iter().zip(&column.values) {
             if !v.is_finite() {
                 continue;

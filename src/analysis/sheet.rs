@@ -212,6 +212,11 @@ impl Sheet {
         );
     }
 
+    /// A number that folds by another rule than the mean.
+    pub fn summed(&mut self, id: &'static str, reading: Reading, fold: Fold) {
+        self.push(id, fold, reading.value, 1.0, Ok(reading));
+    }
+
     /// Takes back every entry of an id.
     pub fn forget(&mut self, id: &str) {
         self.entries.retain(|entry| entry.id != id);
@@ -239,6 +244,13 @@ impl Sheet {
     pub fn peak(&mut self, id: &'static str, reading: Obtained) {
         let num = reading.as_ref().map_or(f64::NAN, |r| r.value);
         self.push(id, Fold::Max, num, 1.0, reading);
+    }
+
+    /// Puts another reading in the place of an id's first.
+    pub fn replace(&mut self, id: &'static str, reading: Obtained) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) {
+            entry.reading = reading;
+        }
     }
 
     /// Gives the entry that was put last an attribute.
@@ -370,9 +382,16 @@ fn fold_entries(group: &[&Entry], cycles: usize) -> Option<Entry> {
     let how = present.iter().map(|(_, r)| r.how).max().unwrap_or(one.how);
     let mut reading = Reading::new(value, how);
     reading.method.clone_from(&one.method);
-    if first.fold == Fold::Ratio {
-        reading.interval = pairs.interval();
-        reading.budget = fold_budget(&present, &pairs, den);
+    match first.fold {
+        Fold::Ratio => {
+            reading.interval = pairs.interval();
+            reading.budget = fold_budget(&present, &pairs, den);
+        }
+        Fold::Max => {
+            let highest = present.iter().find(|(_, r)| r.value >= value);
+            reading.budget = highest.and_then(|(_, r)| r.budget);
+        }
+        Fold::Sum => {}
     }
     reading.reason = one.reason.clone();
     if present.len() < cycles {

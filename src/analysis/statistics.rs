@@ -50,7 +50,7 @@ pub fn percentile(sorted: &[f64], q: f64) -> Option<f64> {
 }
 
 /// Quantile of Student's t with `freedom` degrees of freedom at the two-sided [`LEVEL`].
-fn t_quantile(freedom: usize) -> Option<f64> {
+pub fn t_quantile(freedom: usize) -> Option<f64> {
     let t = StudentsT::new(0.0, 1.0, freedom as f64).ok()?;
     Some(t.inverse_cdf(0.5 + LEVEL / 2.0))
 }
@@ -161,7 +161,7 @@ fn ratio(num: f64, den: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-fn interval(low: f64, high: f64) -> Option<Interval> {
+pub fn interval(low: f64, high: f64) -> Option<Interval> {
     (low.is_finite() && high.is_finite()).then_some(Interval {
         low,
         high,

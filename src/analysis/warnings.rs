@@ -1,9 +1,12 @@
 //! What the reader of a result must know, each with a remedy.
 
+use std::collections::BTreeMap;
+
 use lem_record::{How, Warning};
 
-use super::baseline::Baselines;
+use super::baseline::{Baselines, Idle};
 use super::data::RunData;
+use super::estimators::DISAGREE;
 use super::sensors::Sensor;
 use super::statistics::cv;
 use super::{Analysis, CycleAnalysis};
@@ -19,8 +22,11 @@ pub const CODES: &[&str] = &[
     "energy.modelled",
     "energy.not_resolvable",
     "energy.closure",
+    "phases.disagree",
+    "throttle.cycles",
     "baseline.unstable",
     "baseline.drift",
+    "baseline.cached",
     "requests.failed",
     "requests.short",
     "sampling.missed",
@@ -31,11 +37,16 @@ pub const CODES: &[&str] = &[
 
 /// Cycles that scatter more than this deserve a look.
 const SPREAD: f64 = 0.05;
-/// Counter and integral of one sensor that differ by more than this contradict each other.
-const CLOSURE: f64 = 0.05;
+/// Counter and integral of one sensor that differ by more than this contradict each other: in
+/// a short cycle, where a counter's edges count for much, and in one of ten seconds or more.
+const CLOSURE_SHORT: f64 = 0.05;
+const CLOSURE: f64 = 0.02;
+const CLOSURE_LONG_S: f64 = 10.0;
 const MISSED: f64 = 0.01;
 /// A baseline that moves by more than this of its mean was not idle.
 const DRIFT: f64 = 0.01;
+/// Degrees a minute: a device that warms or cools faster was not idle long enough.
+const WARMING: f64 = 0.5;
 /// The wall clock is corrected by less than this in a run, unless it is stepped.
 const STEP_NS: i128 = 100_000_000;
 
@@ -97,6 +108,9 @@ pub fn of(
         }
     }
     energy(sensors, &complete, &mut tell);
+    resolved(analysis, &complete, &mut tell);
+    phases(analysis, &mut tell);
+    throttled(analysis, &mut tell);
     idle(sensors, baselines, &mut tell);
     requests(data, &complete, &mut tell);
     sampling(&complete, &mut tell);
@@ -143,6 +157,41 @@ fn energy(sensors: &[Sensor], complete: &[&CycleAnalysis], tell: &mut Tell<'_>) 
             "Use it to compare runs on one machine only; lem env says how to allow reading a sensor",
         );
     }
+    for sensor in sensors {
+        let closure = complete.iter().find_map(|c| {
+            let allowed = if c.seconds() >= CLOSURE_LONG_S {
+                CLOSURE
+            } else {
+                CLOSURE_SHORT
+            };
+            let of = |e: &&super::Entry| {
+                let here = e.attributes.get("hw.id") == Some(&sensor.id);
+                e.id == "energy.closure" && here
+            };
+            let ratio = c.sheet.entries.iter().find(of)?.reading.as_ref().ok()?;
+            ((ratio.value - 1.0).abs() > allowed).then_some((c, ratio.value))
+        });
+        if let Some((cycle, ratio)) = closure {
+            tell(
+                "energy.closure",
+                format!(
+                    "The power samples of {} give {ratio:.3} times the energy of its counter in cycle {} ({:.1} s)",
+                    sensor.id,
+                    cycle.index,
+                    cycle.seconds()
+                ),
+                "Measure longer cycles; if it stays, distrust this sensor",
+            );
+        }
+    }
+}
+
+/// A phase whose energy no estimator tells.
+fn resolved(analysis: &Analysis, complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
+    // What single cycles do not resolve, extra rounds may have told of the run.
+    if analysis.phases.chosen.is_some() {
+        return;
+    }
     for (what, id) in [("prefill", "energy.prefill"), ("decode", "energy.decode")] {
         let whys = complete.iter().filter_map(|c| c.sheet.reading(id).err());
         if let Some(why) = whys
@@ -156,22 +205,89 @@ fn energy(sensors: &[Sensor], complete: &[&CycleAnalysis], tell: &mut Tell<'_>) 
             );
         }
     }
-    for sensor in sensors {
-        let closure = complete.iter().flat_map(|c| &c.sheet.entries).find(|e| {
-            let here = e.attributes.get("hw.id") == Some(&sensor.id);
-            let off = |v: f64| (v - 1.0).abs() > CLOSURE;
-            e.id == "energy.closure" && here && e.reading.as_ref().is_ok_and(|r| off(r.value))
-        });
-        if let Some(Ok(ratio)) = closure.map(|e| &e.reading) {
-            tell(
-                "energy.closure",
-                format!(
-                    "The power samples of {} give {:.2} times the energy of its counter",
-                    sensor.id, ratio.value
-                ),
-                "Measure longer cycles; if it stays, distrust this sensor",
-            );
+}
+
+/// Why an idle power was not steady: power, temperature or performance state moved.
+pub fn unsteady(idle: &Idle) -> Option<String> {
+    // The line through a short noisy series has a slope too: what the noise explains is no drift.
+    let moved = idle.drift.filter(|drift| {
+        drift.abs() > DRIFT && drift.abs() * idle.watts.abs() > 12f64.sqrt() * 2.0 * idle.u
+    });
+    if let Some(drift) = moved {
+        return Some(format!(
+            "moved by {:.1} % while it was observed",
+            drift * 100.0
+        ));
+    }
+    if let Some(warming) = idle.warming.filter(|w| w.abs() > WARMING) {
+        return Some(format!(
+            "was observed while the temperature moved by {warming:.1} °C a minute"
+        ));
+    }
+    (idle.states.len() > 1).then(|| {
+        let states: Vec<String> = idle.states.iter().map(|s| format!("P{s}")).collect();
+        format!(
+            "was observed in several performance states ({})",
+            states.join(", ")
+        )
+    })
+}
+
+/// Estimators of the phases' energies that contradict each other.
+fn phases(analysis: &Analysis, tell: &mut Tell<'_>) {
+    let Some(chosen) = analysis.phases.chosen() else {
+        return;
+    };
+    for found in analysis.phases.differences() {
+        if found.relative.abs() <= DISAGREE {
+            continue;
         }
+        let other = analysis
+            .phases
+            .estimates
+            .iter()
+            .find(|e| e.method == found.method);
+        let note = other.and_then(|e| e.note.as_ref());
+        let note = note.map_or_else(String::new, |note| format!("; {note}"));
+        tell(
+            "phases.disagree",
+            format!(
+                "The {} energy is {:+.1} % by {} against {} (their statistics allow {:.1} %){note}",
+                found.phase,
+                found.relative * 100.0,
+                found.method.as_str(),
+                chosen.method.as_str(),
+                found.allowed * 100.0
+            ),
+            "Compare clocks and throttling; longer phases and more cycles make the windows surer, a higher measurement.loop_s the rounds",
+        );
+    }
+}
+
+/// What held the clocks down in the cycles, by device and reason.
+fn throttled(analysis: &Analysis, tell: &mut Tell<'_>) {
+    let mut ledger: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for cycle in &analysis.cycles {
+        for one in cycle.throttled.iter().flatten().filter(|t| t.seconds > 0.0) {
+            let told = ledger.entry((&one.source, &one.reason)).or_default();
+            told.push(format!(
+                "cycle {} for {:.2} of {:.1} s",
+                cycle.index,
+                one.seconds,
+                cycle.seconds()
+            ));
+        }
+    }
+    for ((source, reason), mut told) in ledger {
+        if let Some(more) = told.len().checked_sub(5).filter(|more| *more > 0) {
+            told.truncate(5);
+            told.push(format!("{more} more"));
+        }
+        tell(
+            "throttle.cycles",
+            format!("{source} was held down ({reason}) in {}", told.join(", ")),
+            "Such cycles are slower and cost another energy: raise the power limit or cool it, or say so with the result",
+        );
     }
 }
 
@@ -183,20 +299,22 @@ fn idle(sensors: &[Sensor], baselines: &Baselines, tell: &mut Tell<'_>) {
     ];
     for (kind, idles) in kinds {
         for (sensor, idle) in sensors.iter().zip(idles) {
-            let drift = idle.as_ref().and_then(|idle| Some((idle, idle.drift?)));
-            // The line through a short noisy series has a slope too: what the noise explains is no drift.
-            let moved = drift.filter(|(idle, drift)| {
-                drift.abs() > DRIFT && drift.abs() * idle.watts.abs() > 12f64.sqrt() * 2.0 * idle.u
-            });
-            if let Some((_, drift)) = moved {
+            let Some(idle) = idle else { continue };
+            if let Some(why) = unsteady(idle) {
                 tell(
                     "baseline.unstable",
-                    format!(
-                        "The {kind} baseline of {} moved by {:.1} % while it was observed",
-                        sensor.id,
-                        drift * 100.0
-                    ),
+                    format!("The {kind} baseline of {} {why}", sensor.id),
                     "Raise measurement.baseline.settle_s, and end other work on this machine",
+                );
+            }
+            if let Some(cached) = &idle.cached {
+                tell(
+                    "baseline.cached",
+                    format!(
+                        "The {kind} idle power of {} ({:.1} W) is that of an earlier run, {:.1} h old ({})",
+                        sensor.id, idle.watts, cached.age_h, cached.run
+                    ),
+                    "Its uncertainty is enlarged for that; --measure-baseline measures it now",
                 );
             }
         }

@@ -6,18 +6,22 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use lem_delivery::{Outcome, Spool};
-use lem_record::{Artifact, ArtifactKind, Record, Recorder as _, RunFinished, RunStatus};
+use lem_delivery::{Outcome, RECORDS_FILE, Spool};
+use lem_record::{Artifact, ArtifactKind, Record, Recorder as _, RunFinished, RunStatus, Seal};
 use sha2::{Digest as _, Sha256};
 
 use super::Failure;
-use crate::analysis::{self, RunData};
+use crate::analysis::{self, Analysis, RunData};
 use crate::results::{self, RunResult, store};
 
 /// Appends metrics, tables, artifacts and the end to the log. The configuration and
 /// the series are files by then; `artifacts/result.json` is the result without its
-/// deliveries, which nobody can know before they happen.
-pub fn close(spool: &Spool, status: RunStatus, reason: Option<String>) -> Result<(), Failure> {
+/// deliveries, which nobody can know before they happen. Gives the analysis.
+pub fn close(
+    spool: &Spool,
+    status: RunStatus,
+    reason: Option<String>,
+) -> Result<Analysis, Failure> {
     let folder = spool.folder();
     let data = read(folder)?.with_status(status, reason.clone());
     let analysis = analysis::analyse(&data);
@@ -44,14 +48,18 @@ pub fn close(spool: &Spool, status: RunStatus, reason: Option<String>) -> Result
             bytes,
         }));
     }
+    let log = |error| cannot(folder, RECORDS_FILE, &error);
+    // Everything but the seal itself and the end is under the seal.
+    spool.commit().map_err(log)?;
+    let (sha256, bytes) = hash(&folder.join(RECORDS_FILE)).map_err(log)?;
+    spool.record(Record::Seal(Seal { sha256, bytes }));
     spool.record(Record::RunFinished(RunFinished {
         status,
         reason,
         analysis: analysis::VERSION,
     }));
-    spool
-        .commit()
-        .map_err(|error| cannot(folder, lem_delivery::RECORDS_FILE, &error))
+    spool.commit().map_err(log)?;
+    Ok(analysis)
 }
 
 /// The configuration as it was resolved.
@@ -63,7 +71,7 @@ const RESULT: &str = "artifacts/result.json";
 pub fn close_killed(folder: &Path) -> Result<(), Failure> {
     let (spool, _) = Spool::reopen(folder).map_err(|e| Failure::failed(e.to_string()))?;
     let reason = "the process ended without closing the run".to_owned();
-    close(&spool, RunStatus::Killed, Some(reason))
+    close(&spool, RunStatus::Killed, Some(reason)).map(|_| ())
 }
 
 /// Writes `result.json`, with what each sink received.

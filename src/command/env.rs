@@ -14,7 +14,8 @@ pub fn env(args: &EnvArgs) -> Outcome {
     show(&match args.format {
         Format::Table => environment::render(&environment, &inventory),
         Format::Json => {
-            let all = serde_json::json!({ "environment": environment, "measurable": inventory });
+            let all = serde_json::json!({ "environment": environment, "measurable": inventory,
+                "advice": environment::advise(&environment, &inventory) });
             serde_json::to_string_pretty(&all).map_err(|error| {
                 Failure::failed(format!("the environment cannot be shown: {error}"))
             })?

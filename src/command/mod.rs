@@ -14,6 +14,7 @@ mod settings;
 mod sinks;
 mod summary;
 mod terminal;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -83,6 +84,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
         Verb::Monitor(args) => monitor::monitor(&args),
+        Verb::Verify(args) => verify::verify(&args),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),
     };

@@ -1,5 +1,7 @@
 //! `lem results`: look at what was measured.
 
+mod plot;
+
 use std::path::Path;
 
 use lem_delivery::{Log, Outcome as Delivered, Standing};
@@ -24,6 +26,7 @@ pub fn results(verb: &ResultsVerb) -> Outcome {
             close::write_result(run, &exports_of(run))?;
             say(&format!("Wrote {}", run.join(store::RESULT_FILE).display()));
         }
+        ResultsVerb::Plot(args) => plot::plot(args)?,
         ResultsVerb::Schema => show(&results::schema_json()),
     }
     Ok(Exit::Done)

@@ -63,6 +63,7 @@ const RULES: &[Rule] = &[
     greedy,
     traffic,
     gpus,
+    carbon_zone,
     files_sink,
     prometheus_endpoint,
     prometheus_sinks,
@@ -194,6 +195,22 @@ fn bounds(length: &Length) -> (u32, u32) {
             | Distribution::Lognormal { min, max, .. },
         ) => (min, max),
     }
+}
+
+fn carbon_zone(facts: &Facts) -> Vec<Clash> {
+    let Some(zone) = facts.config.carbon.zone.as_deref() else {
+        return Vec::new();
+    };
+    if crate::analysis::carbon_country(zone).is_some() {
+        return Vec::new();
+    }
+    vec![error(
+        "unknown",
+        &["carbon.zone"],
+        format!("`carbon.zone` is `{zone}`, which is no country of the table of intensities"),
+        "Give a code of ISO 3166-1 with two or three letters (`DE`, `USA`); for a region, \
+         an hour or a contract set `carbon.intensity_g_per_kwh` and `carbon.source`.",
+    )]
 }
 
 fn drawn_lengths(facts: &Facts) -> Vec<Clash> {

@@ -4,6 +4,7 @@
 //! and `git`; nothing from variables of the environment: those come in as [`Inputs`].
 //! What is not there is a [`Fact::Absent`] with its reason.
 
+mod advice;
 mod build;
 mod ci;
 mod cpu;
@@ -22,6 +23,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use advice::{Advice, advise};
 pub use build::Build;
 pub use ci::ci;
 pub use cpu::{Cpu, CpuInfo};

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::{ContentArrangement, Table, presets};
 use lem_record::How;
 
-use super::{Environment, Fact, Layer};
+use super::{Environment, Fact, Layer, advise};
+use crate::config::Config;
 use crate::meter::gpu::GpuFacts;
 use crate::meter::{Absent, Inventory, Source};
 
@@ -33,6 +34,11 @@ pub fn render(environment: &Environment, inventory: &Inventory) -> String {
         "Absent",
         inventory.absent.iter().map(absent).collect(),
     );
+    let advice = advise(environment, inventory).into_iter().map(|advice| {
+        let text = format!("{}\nTo do: {}", advice.finding, advice.remedy);
+        [advice.about, text]
+    });
+    section(&mut out, "To measure more, or better", advice.collect());
     out
 }
 
@@ -204,10 +210,27 @@ fn source(source: &Source) -> Row {
         Some(gain) => format!(" (±{:.0} %)", gain * 100.0),
         None => String::new(),
     };
-    [
-        source.id.clone(),
-        format!("{name}\n{}{sensor}", source.method),
-    ]
+    let mut told = format!("{name}\n{}{sensor}", source.method);
+    if let Some(ms) = resolves(source) {
+        told += &format!("\ntells apart phases of {ms:.0} ms and more");
+    }
+    [source.id.clone(), told]
+}
+
+/// The shortest phase, milliseconds, that a measuring source tells from its neighbours,
+/// where its rhythm is known.
+fn resolves(source: &Source) -> Option<f64> {
+    let sensor = &source.sensor;
+    let known = [sensor.update_s, sensor.window_s];
+    let known = known.into_iter().flatten().reduce(f64::max)?;
+    // A driver that keeps its own samples is not held up by how often it is polled.
+    let polled = match source.meter.as_str() {
+        "nvml" => 0.0,
+        _ => f64::from(Config::default().measurement.interval_ms) * 1e-3,
+    };
+    let known = known.max(polled);
+    let measures = source.how == How::Measured && source.gives_energy();
+    measures.then_some(crate::analysis::UPDATES_TO_RESOLVE * known * 1e3)
 }
 
 fn absent(absent: &Absent) -> Row {
@@ -267,7 +290,6 @@ mod tests {
     use super::super::testing::tree;
     use super::super::{Build, Inputs, collect_in};
     use super::*;
-    use crate::config::Config;
     use crate::meter::detect_in;
     use crate::meter::gpu::Gpus;
     use crate::meter::gpu::fake::FakeGpus;

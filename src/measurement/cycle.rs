@@ -168,7 +168,7 @@ fn expected_events(work: &Work) -> usize {
 }
 
 /// The engine's events in memory. The lock is contended once a segment, if ever.
-struct Events<'a> {
+pub(super) struct Events<'a> {
     kept: Mutex<Vec<Event>>,
     shown: &'a Shown,
     measured: bool,
@@ -183,7 +183,12 @@ impl<'a> Events<'a> {
         }
     }
 
-    fn drain(&self) -> Vec<Event> {
+    /// Of work that is measured, but is no cycle: it makes no progress.
+    pub(super) fn of(work: &Work, shown: &'a Shown) -> Self {
+        Self::new(expected_events(work), shown, false)
+    }
+
+    pub(super) fn drain(&self) -> Vec<Event> {
         let mut events = lock(&self.kept);
         let room = events.capacity();
         std::mem::replace(&mut *events, Vec::with_capacity(room.min(1 << 16)))

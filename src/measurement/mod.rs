@@ -9,8 +9,12 @@
 mod baseline;
 mod collect;
 mod cycle;
+mod idle_cache;
 mod probe;
+mod rounds;
 mod shown;
+#[cfg(test)]
+mod tests;
 mod warmup;
 
 use std::time::Duration;
@@ -22,7 +26,9 @@ use crate::engine::{Cancel, Engine, EngineError, Work};
 
 pub use baseline::{BaselineKind, observe};
 pub use cycle::CycleDone;
+pub use idle_cache::IdleCache;
 pub use probe::{Probe, Sampling, Window};
+pub use rounds::Rounds;
 pub use shown::Shown;
 
 /// What a measurement works with.
@@ -78,6 +84,8 @@ pub struct Plan {
     /// Cycles that an earlier process finished: they are not measured again.
     pub first_cycle: u32,
     pub measurement: config::Measurement,
+    /// Extra rounds after the cycles.
+    pub rounds: Rounds,
 }
 
 /// Measures. The recorder's log must have been started.
@@ -118,6 +126,7 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
             return Ok(Ended::Interrupted);
         }
     }
+    rounds::run(session, plan)?;
     take_baseline(session, plan, BaselineKind::After)?;
     Ok(Ended::Complete)
 }

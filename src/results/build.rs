@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::time_series;
 use super::v3::*;
-use crate::analysis::{Analysis, CycleAnalysis, RunData, Sheet};
+use crate::analysis::{self, Analysis, CycleAnalysis, RunData, Sheet};
 
 /// Puts the result together. `exports` is what delivery says of each sink. A run whose log
 /// does not say how it ended, and whose status was not set, was killed.
@@ -73,11 +73,14 @@ pub fn build(
             .map(|t| json!({"columns": t.columns, "rows": t.rows})),
         num_cycles: u32::try_from(counted).unwrap_or(u32::MAX),
         numbers,
+        phases: phases(analysis),
+        throttling: throttling(analysis),
         baseline_power_w: subtracted(analysis).unwrap_or_else(|| baseline("loaded")),
         baseline: Baseline {
             bare_w: baseline("bare"),
             loaded_w: baseline("loaded"),
             after_w: baseline("after"),
+            parking_w: analysis.run.quantity("baseline.parking"),
             stddev_w: analysis.run.quantity("baseline.power_stddev"),
             energy_j: analysis.run.quantity("baseline.energy"),
             ratio: analysis.run.quantity("baseline.ratio"),
@@ -100,6 +103,48 @@ fn subtracted(analysis: &Analysis) -> Option<Quantity> {
     power.interval = None;
     let power = power.method("loaded-idle power, on a line from before the cycles to after them");
     Some(crate::analysis::as_quantity(&Ok(power)))
+}
+
+fn phases(analysis: &Analysis) -> Phases {
+    let found = &analysis.phases;
+    let differences = found.differences();
+    let estimate = |estimate: &analysis::PhaseEstimate| {
+        let difference = |phase: &str| {
+            let of = differences
+                .iter()
+                .find(|d| d.method == estimate.method && d.phase == phase);
+            of.map(|d| d.relative)
+        };
+        PhaseEstimate {
+            method: estimate.method.as_str().into(),
+            prefill_energy_j: analysis::as_quantity(&estimate.prefill),
+            decode_energy_j: analysis::as_quantity(&estimate.decode),
+            prefill_difference: difference("prefill"),
+            decode_difference: difference("decode"),
+            note: estimate.note.clone(),
+        }
+    };
+    Phases {
+        method: found.chosen().map(|e| e.method.as_str().into()),
+        resolvable: found.chosen.is_some(),
+        reason: found.reason.clone(),
+        estimates: found.estimates.iter().map(estimate).collect(),
+    }
+}
+
+fn throttling(analysis: &Analysis) -> Vec<Throttling> {
+    let of = |cycle: &CycleAnalysis| -> Vec<Throttling> {
+        let held = cycle.throttled.iter().flatten().filter(|t| t.seconds > 0.0);
+        held.map(|t| Throttling {
+            cycle: cycle.index,
+            source: t.source.clone(),
+            reason: t.reason.clone(),
+            duration_s: t.seconds,
+            counted: t.counted,
+        })
+        .collect()
+    };
+    analysis.cycles.iter().flat_map(of).collect()
 }
 
 fn rfc3339(unix_ns: i64) -> Option<String> {
@@ -125,6 +170,7 @@ fn cycle(cycle: &CycleAnalysis, zero_ns: u64) -> CycleResult {
         cycle: cycle.index,
         complete: cycle.complete,
         start_s: cycle.window.start_ns.saturating_sub(zero_ns) as f64 / 1e9,
+        throttled_s: cycle.throttled_s(),
         numbers: numbers(&cycle.sheet),
     }
 }

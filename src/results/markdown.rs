@@ -193,7 +193,7 @@ pub fn state(state: DeliveryState) -> &'static str {
         DeliveryState::Delivered => "delivered",
         DeliveryState::Delivering => "still delivering",
         DeliveryState::Owing => "owed",
-        DeliveryState::GaveUp => "refused",
+        DeliveryState::GaveUp => "given up",
     }
 }
 

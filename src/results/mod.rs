@@ -2,17 +2,19 @@
 //!
 //! [`build`] makes a [`RunResult`] of a run and its analysis; [`store`] keeps it beside the
 //! log and makes it anew from the log; [`parquet`] writes the sampled series at full
-//! resolution; [`show`] is what a person reads at the end of a run, [`markdown`] the same for
+//! resolution; [`plot`] draws a run, [`verify`] checks it; [`show`] is what a person reads at the end of a run, [`markdown`] the same for
 //! the page of a CI service.
 
 mod build;
 pub(crate) mod figures;
 pub mod markdown;
 pub mod parquet;
+pub mod plot;
 pub mod show;
 pub mod store;
 mod time_series;
 mod v3;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -234,6 +234,10 @@ fn energy(result: &RunResult, out: &mut String) {
             absent.note(title.trim(), quantity.reason.as_ref());
         }
         table.add_row(quantity_row(title, quantity, of));
+        // Two baselines are seldom measured: without both there is nothing to say of it.
+        if title == "Idle power" && result.baseline.parking_w.value.is_some() {
+            table.add_row(quantity_row("  Parking", &result.baseline.parking_w, "W"));
+        }
     }
     right(&mut table, &[0, 4]);
     put(
@@ -242,6 +246,43 @@ fn energy(result: &RunResult, out: &mut String) {
         &table,
     );
     absent.put(out);
+    compared(result, out);
+}
+
+/// How the phases' energies compare by the estimators that were run, where there were several.
+fn compared(result: &RunResult, out: &mut String) {
+    let Some(chosen) = &result.phases.method else {
+        return;
+    };
+    for estimate in result
+        .phases
+        .estimates
+        .iter()
+        .filter(|e| e.method != *chosen)
+    {
+        let told = match (estimate.prefill_difference, estimate.decode_difference) {
+            (Some(prefill), Some(decode)) => format!(
+                "prefill {:+.1} %, decode {:+.1} %",
+                prefill * 100.0,
+                decode * 100.0
+            ),
+            _ => {
+                let reasons = [&estimate.prefill_energy_j, &estimate.decode_energy_j];
+                let reason = reasons.iter().find_map(|q| q.reason.clone());
+                reason.unwrap_or_else(|| "nothing".into())
+            }
+        };
+        let note = estimate
+            .note
+            .as_ref()
+            .map_or_else(String::new, |n| format!(" ({n})"));
+        wrapped(
+            out,
+            &format!("Phases by {chosen}; by {}: {told}{note}", estimate.method),
+            " – ",
+            "   ",
+        );
+    }
 }
 
 /// Why numbers of a table are not there, each reason once.

@@ -68,6 +68,12 @@ pub struct RunResult {
     /// Over the finished cycles.
     #[serde(flatten)]
     pub numbers: Numbers,
+    /// How the energies of prefill and decode were told apart, by every way that applied.
+    #[serde(default)]
+    pub phases: Phases,
+    /// What held the clocks down within measured cycles; empty where nothing did.
+    #[serde(default)]
+    pub throttling: Vec<Throttling>,
     /// Idle power that was subtracted for the corrected energies, watts: with the model
     /// loaded, on a line from before the cycles to after them where both were observed.
     pub baseline_power_w: Quantity,
@@ -133,8 +139,61 @@ pub struct CycleResult {
     pub complete: bool,
     /// Seconds from the first cycle's start.
     pub start_s: f64,
+    /// How long something held the clocks down in it, seconds: the longest of the reasons.
+    /// `null` where no device tells.
+    #[serde(default)]
+    pub throttled_s: Option<f64>,
     #[serde(flatten)]
     pub numbers: Numbers,
+}
+
+/// The estimators of the phases' energies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Phases {
+    /// The one that the run's numbers are: `windows`, `looped` or `slope`.
+    pub method: Option<String>,
+    /// False where no estimator tells the phases apart.
+    pub resolvable: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Each that was tried.
+    pub estimates: Vec<PhaseEstimate>,
+}
+
+/// What one estimator gave, of a cycle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PhaseEstimate {
+    /// `windows`, `looped` or `slope`.
+    pub method: String,
+    /// Gross, joules.
+    pub prefill_energy_j: Quantity,
+    /// Gross, joules.
+    pub decode_energy_j: Quantity,
+    /// (this − the chosen one) / the chosen one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_difference: Option<f64>,
+    /// (this − the chosen one) / the chosen one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_difference: Option<f64>,
+    /// What is to be known of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Something that held the clocks down.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Throttling {
+    /// From 0.
+    pub cycle: u32,
+    /// The device's source: `gpu0`.
+    pub source: String,
+    /// `power_cap`, `thermal`, `hw_slowdown`, `sw_thermal`, `hw_thermal`, `power_brake`.
+    pub reason: String,
+    /// How long, seconds.
+    pub duration_s: f64,
+    /// By the driver's cumulative time; false where it was polled, which misses what is short.
+    pub counted: bool,
 }
 
 /// The numbers that a cycle and a run have alike.
@@ -363,6 +422,9 @@ pub struct Baseline {
     pub loaded_w: Quantity,
     /// With the weights loaded, after the cycles.
     pub after_w: Quantity,
+    /// Loaded minus bare: what the loaded model costs while it waits.
+    #[serde(default)]
+    pub parking_w: Quantity,
     /// Standard deviation of the loaded samples.
     pub stddev_w: Quantity,
     /// Loaded-idle power times the duration of a cycle, joules.

@@ -22,6 +22,8 @@ fn every_verb_explains_itself_within_a_terminal() {
         &["results"],
         &["results", "show"],
         &["results", "rebuild"],
+        &["results", "plot"],
+        &["verify"],
         &["config"],
         &["config", "validate"],
         &["config", "show"],

@@ -192,3 +192,51 @@ fn a_long_cycle_is_written_in_segments_that_make_one_series() {
     assert_eq!(requests.count(), 6000);
     assert_eq!(result["tokens"]["output"], 6000 * 16);
 }
+
+#[test]
+fn phases_by_extra_rounds_where_they_are_asked_for() {
+    for method in ["looped", "slope"] {
+        let bench = Bench::new();
+        let asked = format!("measurement.phase_method={method}");
+        let set = ["--set", &asked, "--set", "measurement.loop_s=0.5"];
+        let result = bench.result(&set, 0);
+        assert_eq!(result["phases"]["method"], method);
+        assert_eq!(result["phases"]["resolvable"], true);
+        let energy = |name: &str| result[name]["value"].as_f64().unwrap();
+        for name in ["prefill_energy_j", "decode_energy_j"] {
+            let told = result[name]["method"].as_str().unwrap();
+            assert!(told.starts_with(&format!("{method}: ")), "{name}: {told}");
+            assert!(result[name]["uncertainty"]["expanded"].as_f64().unwrap() > 0.0);
+        }
+        let sum = energy("prefill_energy_j") + energy("decode_energy_j") + energy("other_energy_j");
+        assert!(close(sum, energy("total_energy_j"), 1e-9));
+        // The rounds are in the log and nowhere else.
+        let records = records(&run_dir(&result));
+        let rounds: Vec<&Value> = of_kind(&records, "rounds_finished").collect();
+        assert_eq!(rounds.len(), if method == "looped" { 1 } else { 8 });
+        for round in &rounds {
+            let ends = round["round_ends_ns"].as_array().unwrap().len() as u64;
+            let requests = result["requests"]["answered"].as_u64().unwrap()
+                / result["num_cycles"].as_u64().unwrap();
+            assert_eq!(round["requests"].as_u64().unwrap(), ends * requests);
+            assert_eq!(round["failed"], 0);
+        }
+        let cycles = of_kind(&records, "cycle_finished").count() as u64;
+        assert_eq!(cycles, result["num_cycles"].as_u64().unwrap());
+        // What the phases sum to is shared out to the requests.
+        let table = of_kind(&records, "table")
+            .find(|t| t["name"] == "requests")
+            .unwrap();
+        let columns = table["columns"].as_array().unwrap();
+        let place = columns.iter().position(|c| c == "modelled_joules").unwrap();
+        let rows = table["rows"].as_array().unwrap();
+        let shares: f64 = rows.iter().map(|row| row[place].as_f64().unwrap()).sum();
+        let total: f64 = result["cycles"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["total_energy_j"]["value"].as_f64().unwrap())
+            .sum();
+        assert!(close(shares, total, 1e-6), "{shares} J of {total}");
+    }
+}

@@ -26,8 +26,8 @@ pub use exporter::{
 pub use live::{Board, Live, Present};
 pub use record::{
     Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, FinishReason, Metric,
-    Origin, Record, RequestTimeline, RunFinished, RunStarted, RunStatus, Samples, SegmentWritten,
-    Span, SpanKind, Table, Warning,
+    Origin, Record, RequestTimeline, RoundsFinished, RunFinished, RunStarted, RunStatus, Samples,
+    Seal, SegmentWritten, Span, SpanKind, Table, Warning,
 };
 pub use recorder::Recorder;
 pub use secret::Secret;

@@ -23,6 +23,8 @@ pub enum Record {
     Warning(Warning),
     SegmentWritten(SegmentWritten),
     CycleFinished(CycleFinished),
+    RoundsFinished(RoundsFinished),
+    Seal(Seal),
     RunFinished(RunFinished),
     /// A kind that a newer lem wrote: kept by name, skipped by every reader.
     #[serde(skip)]
@@ -42,6 +44,8 @@ impl Record {
             Self::Warning(_) => "warning",
             Self::SegmentWritten(_) => "segment_written",
             Self::CycleFinished(_) => "cycle_finished",
+            Self::RoundsFinished(_) => "rounds_finished",
+            Self::Seal(_) => "seal",
             Self::RunFinished(_) => "run_finished",
             Self::Unknown(kind) => kind,
         }
@@ -64,6 +68,8 @@ impl Record {
             "warning" => Self::Warning(serde_json::from_str(data)?),
             "segment_written" => Self::SegmentWritten(serde_json::from_str(data)?),
             "cycle_finished" => Self::CycleFinished(serde_json::from_str(data)?),
+            "rounds_finished" => Self::RoundsFinished(serde_json::from_str(data)?),
+            "seal" => Self::Seal(serde_json::from_str(data)?),
             "run_finished" => Self::RunFinished(serde_json::from_str(data)?),
             other => Self::Unknown(other.to_owned()),
         })
@@ -296,6 +302,42 @@ pub struct CycleFinished {
     pub failed: u64,
     /// Samples that came late or not at all.
     pub samples_missed: u64,
+}
+
+/// Extra rounds that were measured beside the cycles, only to tell the phases' energies apart:
+/// the requests of a cycle, answered again with other lengths. They are no cycle and count for
+/// nothing else. All that they measured stands before this record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundsFinished {
+    /// `looped`: each request answered with a single token; `slope`: with `output_tokens` a
+    /// request as one of several lengths.
+    pub method: String,
+    /// One a measured window, from 0.
+    pub window: u32,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    /// When each round ended: all requests of a cycle, once.
+    pub round_ends_ns: Vec<u64>,
+    /// Of all rounds together.
+    pub requests: u64,
+    pub failed: u64,
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    /// Wall time in prefill of all rounds together, where the engine tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_ns: Option<u64>,
+    /// Wall time in decode of all rounds together, where the engine tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_ns: Option<u64>,
+}
+
+/// The checksum of the log up to the line of this record, made when the run was closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Of all bytes before this record's line, in lower-case hexadecimal.
+    pub sha256: String,
+    /// How many bytes those are.
+    pub bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]

@@ -452,7 +452,38 @@ fn records_use_the_catalogue_and_hold_every_number_once() {
             _ => None,
         })
         .collect();
-    assert_eq!(tables, [("cycles", 3), ("requests", 12)]);
+    let numbers = whole_run_numbers(&records);
+    let expected = [("metrics", numbers), ("cycles", 3), ("requests", 12)];
+    assert_eq!(tables, expected);
+    let metrics = records.iter().find_map(|r| match r {
+        Record::Table(table) if table.name == "metrics" => Some(table),
+        _ => None,
+    });
+    let metrics = metrics.unwrap();
+    let row = |id: &str| metrics.rows.iter().find(|row| row[0] == id).unwrap();
+    let total = metric(&records, "energy.total");
+    let (uncertainty, interval) = (total.uncertainty.unwrap(), total.interval.unwrap());
+    let MetricValue::Number(joules) = total.value else {
+        panic!("{total:?}");
+    };
+    assert_eq!(
+        row("energy.total")[..10],
+        [
+            json!("energy.total"),
+            json!(""),
+            json!(joules),
+            json!("J"),
+            json!(total.how.as_str()),
+            json!(uncertainty.expanded),
+            json!(uncertainty.k),
+            json!(interval.low),
+            json!(interval.high),
+            json!(interval.level),
+        ]
+    );
+    let gone = metrics.rows.iter().find(|row| !row[11].is_null());
+    let gone = gone.expect("something is absent in every run");
+    assert_eq!((&gone[2], &gone[4]), (&json!(null), &json!(null)));
     for record in &records {
         let line = serde_json::to_string(record).unwrap();
         assert!(serde_json::from_str::<serde_json::Value>(&line).is_ok());
@@ -512,5 +543,57 @@ proptest! {
         let u = total.uncertainty.unwrap();
         prop_assert!(u.expanded >= 2.0 * u.systematic.unwrap().max(u.statistical.unwrap()) - 1e-9);
         prop_assert!((value("energy.uncertainty") - u.expanded).abs() < 1e-9);
+    }
+}
+
+fn whole_run_numbers(records: &[Record]) -> usize {
+    let counts = |r: &&Record| match r {
+        Record::Metric(m) => m.cycle.is_none() && !matches!(m.value, MetricValue::Histogram(_)),
+        _ => false,
+    };
+    records.iter().filter(counts).count()
+}
+
+fn metric<'a>(records: &'a [Record], id: &str) -> &'a lem_record::Metric {
+    let found = records.iter().find_map(|r| match r {
+        Record::Metric(m) if m.id == id && m.cycle.is_none() => Some(m),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+/// Three and twelve seconds in which samples give 3 % more than the counter.
+#[test]
+fn a_counter_and_its_samples_must_close_better_over_a_long_cycle() {
+    for (seconds, warned) in [(3u64, false), (12, true)] {
+        let metrics = ["sample.power", "sample.energy"];
+        let sensor = json!({"update_s": 0.02});
+        let mut log = TestLog::started(json!([source(
+            "gpu0", "gpu", "measured", &metrics, &sensor
+        )]));
+        let end = T0 + seconds * 1_000 * MS;
+        log.constant(
+            "gpu0",
+            "sample.power",
+            How::Measured,
+            (T0, end),
+            20 * MS,
+            103.0,
+        );
+        let joules = seconds as f64 * 100.0;
+        log.samples(
+            "gpu0",
+            "sample.energy",
+            How::Measured,
+            &[(T0, 0.0), (end, joules)],
+        );
+        log.finished(0, T0, end);
+        let analysis = analysed(&log);
+        assert_eq!(
+            codes(&analysis).contains(&"energy.closure"),
+            warned,
+            "{seconds} s: {:?}",
+            analysis.warnings
+        );
     }
 }

@@ -20,7 +20,7 @@ use crate::cli::{Format, RunArgs};
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
-use crate::measurement::{self, Ended, MeasureError, Plan, Session, Shown};
+use crate::measurement::{self, Ended, IdleCache, MeasureError, Plan, Rounds, Session, Shown};
 use crate::sinks;
 
 use prepare::Prepared;
@@ -74,8 +74,9 @@ pub fn run(args: &RunArgs) -> Outcome {
         .map_err(|error| Failure::failed(error.to_string()))?;
     let delivery = Rc::new(delivery);
 
+    let idle_cache = prepared.idle_cache.take();
     let outcome = measure(&resolved.config, prepared, &spool, &delivery, &cancel);
-    finish(args, &resolved, spool, delivery, outcome)
+    finish(args, &resolved, spool, delivery, outcome, idle_cache)
 }
 
 pub(super) fn exporters(
@@ -114,6 +115,11 @@ fn measure(
         cycles: config.num_cycles,
         first_cycle: 0,
         measurement: config.measurement.clone(),
+        rounds: Rounds::needed(
+            &config.measurement,
+            &prepared.sources,
+            prepared.engine.capabilities(),
+        ),
     };
     let ended = measurement::measure(
         &mut Session {
@@ -147,6 +153,7 @@ fn finish(
     spool: Spool,
     delivery: Rc<Delivery>,
     outcome: Result<Ended, MeasureError>,
+    idle_cache: Option<IdleCache>,
 ) -> Outcome {
     let (status, reason) = match &outcome {
         Ok(Ended::Complete) => (RunStatus::Finished, None),
@@ -168,7 +175,15 @@ fn finish(
         }));
     }
     spool.record(Record::Table(thermal_at_end()));
-    close::close(&spool, status, reason.clone())?;
+    let analysis = close::close(&spool, status, reason.clone())?;
+    if let Some(cache) = idle_cache.filter(|_| resolved.config.measurement.baseline.enabled) {
+        let now = jiff::Timestamp::now().as_second();
+        if let Err(error) = cache.store(&analysis.idles, spool.run_id(), now) {
+            say(&format!(
+                "warning: the idle power could not be kept for later runs: {error}"
+            ));
+        }
+    }
     let folder = spool.folder().to_owned();
     let deadline = resolved
         .config

@@ -10,7 +10,7 @@ use crate::command::{Failure, env, say};
 use crate::config::{LoadFormat, Resolved};
 use crate::engine::{self, Cancel, Engine, EngineError};
 use crate::environment::{self, Environment, Inputs};
-use crate::measurement::{self, BaselineKind, Sampling};
+use crate::measurement::{self, BaselineKind, IdleCache, Sampling};
 use crate::meter::{self, Absent, Sampler, Source};
 use crate::model::{self, Options};
 use crate::workload::{self, Workload};
@@ -25,6 +25,8 @@ pub struct Prepared {
     pub workload: Workload,
     /// Kept in memory until there is a log.
     pub bare_baseline: Vec<Record>,
+    /// Where idle powers of this board are kept from run to run, where any is measured.
+    pub idle_cache: Option<IdleCache>,
     pub notes: Vec<Warning>,
 }
 
@@ -56,10 +58,17 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     drop(bar);
 
     let mut bare_baseline = Vec::new();
+    let loaded = format!("{} {name}", config.backend.as_str());
+    let cache = options.cache.as_deref();
+    let idle_cache = cache.and_then(|cache| IdleCache::of(cache, &environment, &sources, loaded));
     if config.measurement.baseline.enabled {
         say(BaselineKind::Bare.told());
         let rule = &config.measurement.baseline;
         bare_baseline = measurement::observe(&probe, rule, BaselineKind::Bare, cancel);
+    } else if let Some(cache) = &idle_cache {
+        let now = jiff::Timestamp::now().as_second();
+        let known = cache.load(config.measurement.baseline.max_age_h, now);
+        bare_baseline.extend(known.map(Record::Table));
     }
     say(&format!("Loading {name}"));
     let engine = engine::open(config, &files).map_err(refused)?;
@@ -73,6 +82,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         notes: workload.warnings.clone(),
         workload,
         bare_baseline,
+        idle_cache,
     })
 }
 

@@ -5,7 +5,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Carbon {
-    /// Grid intensity, grams of CO2-equivalent a kWh. Left out: the world's average of 2019, 475.
+    /// Country whose yearly mean is the grid's intensity: a code of ISO 3166-1 (`DE`, `USA`).
+    /// Left out: the world's average of 2019, 475 g/kWh.
+    pub zone: Option<String>,
+    /// Grid intensity, grams of CO2-equivalent a kWh, in place of the zone's: of a region, an
+    /// hour, a contract.
     #[schemars(range(min = 0.0, max = 5_000.0))]
     pub intensity_g_per_kwh: Option<f64>,
     /// Where the intensity comes from, for the record.
@@ -18,6 +22,7 @@ pub struct Carbon {
 impl Default for Carbon {
     fn default() -> Self {
         Self {
+            zone: None,
             intensity_g_per_kwh: None,
             source: None,
             pue: 1.0,

@@ -16,6 +16,39 @@ pub struct Measurement {
     /// Wait between two cycles, seconds.
     #[schemars(range(min = 0.0, max = 86_400.0))]
     pub pause_s: f64,
+    /// How the energy of prefill is told from that of decode.
+    pub phase_method: PhaseMethod,
+    /// How long the extra rounds of `looped` and `slope` are repeated, seconds.
+    #[schemars(range(min = 0.5, max = 3_600.0))]
+    pub loop_s: f64,
+}
+
+/// An estimator of the phases' energies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PhaseMethod {
+    /// Windows where a sensor resolves the phases, else extra rounds. Where a power sensor is
+    /// measured and the engine is in this process, rounds of prefill alone are measured after
+    /// the cycles in any case, and both are compared.
+    #[default]
+    Auto,
+    /// The power samples within each phase.
+    Windows,
+    /// Prefill alone (one output token) in extra rounds after the cycles; decode is the rest.
+    Looped,
+    /// Extra rounds of at least four output lengths: the intercept is prefill, the slope decode.
+    Slope,
+}
+
+impl PhaseMethod {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Windows => "windows",
+            Self::Looped => "looped",
+            Self::Slope => "slope",
+        }
+    }
 }
 
 impl Default for Measurement {
@@ -26,6 +59,8 @@ impl Default for Measurement {
             baseline: Baseline::default(),
             segment_s: 60.0,
             pause_s: 0.0,
+            phase_method: PhaseMethod::Auto,
+            loop_s: 5.0,
         }
     }
 }
@@ -69,6 +104,10 @@ pub struct Baseline {
     /// Time that is let pass before observing, seconds.
     #[schemars(range(min = 0.0, max = 3_600.0))]
     pub settle_s: f64,
+    /// Where it is not measured: one that was measured on this board at most so many hours ago
+    /// is used, with its age told and its uncertainty enlarged; 0 uses none.
+    #[schemars(range(min = 0.0, max = 8_760.0))]
+    pub max_age_h: f64,
 }
 
 impl Default for Baseline {
@@ -77,6 +116,7 @@ impl Default for Baseline {
             enabled: false,
             duration_s: 30.0,
             settle_s: 5.0,
+            max_age_h: 24.0,
         }
     }
 }

@@ -27,7 +27,7 @@ pub use integrations::{
     PushgatewaySection, RemoteWriteProtocol, RemoteWriteSection, TextfileSection, WandbMode,
     WandbSection,
 };
-pub use measurement::{Baseline, Measurement, Warmup};
+pub use measurement::{Baseline, Measurement, PhaseMethod, Warmup};
 pub use prompts::{Distribution, Length, Prompts, PromptsKind};
 pub use root::Config;
 pub use studies::{Profiling, Quality};

@@ -23,7 +23,9 @@
 //!   anyone: readers leave it out, and the next writer cuts it off.
 //! - JSON has no infinities and no NaN. A metric whose value is none of the finite
 //!   numbers is written as absent, with that for its reason; a sample as missed.
-//! - There is no checksum: damage that leaves a line valid JSON is not seen.
+//! - A `seal` is the SHA-256 of all bytes before its own line, written when the run is
+//!   closed. Readers do not look at it (`lem verify` does): damage that leaves a line
+//!   valid JSON is not seen by them.
 //!
 //! # Who writes
 //!

@@ -96,8 +96,12 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
                 plan.state.end_ms = Some(envelope.at.unix_ms().max(plan.state.last_ms).max(0));
                 plan.state.note.finish(finished);
             }
-            Record::Clock(_) | Record::Span(_) | Record::SegmentWritten(_) | Record::Unknown(_) => {
-            }
+            Record::Clock(_)
+            | Record::Span(_)
+            | Record::SegmentWritten(_)
+            | Record::RoundsFinished(_)
+            | Record::Seal(_)
+            | Record::Unknown(_) => {}
         }
         // by these the end of a run that was killed is known: analysis and the
         // record of its end are written later, perhaps much later

@@ -141,6 +141,21 @@ pub(super) fn record(scope: &Scope<'_>, envelope: &Envelope, plan: &mut Plan) {
                 ],
             )
         },
+        Record::RoundsFinished(rounds) => Line {
+            severity: SeverityNumber::Debug,
+            ..Line::new(
+                "lem.rounds.finished",
+                format!(
+                    "{} extra rounds to tell the phases apart ({})",
+                    rounds.round_ends_ns.len(),
+                    rounds.method
+                ),
+                vec![
+                    text("lem.rounds.method", &rounds.method),
+                    whole("lem.rounds.count", rounds.round_ends_ns.len() as u64),
+                ],
+            )
+        },
         // their content stands in metrics and spans, or has no place here
         Record::Table(table) => Line::new(
             "lem.table",
@@ -180,6 +195,7 @@ pub(super) fn record(scope: &Scope<'_>, envelope: &Envelope, plan: &mut Plan) {
         | Record::Metric(_)
         | Record::Span(_)
         | Record::Clock(_)
+        | Record::Seal(_)
         | Record::Unknown(_) => return,
     };
     line.put(scope, envelope, plan);

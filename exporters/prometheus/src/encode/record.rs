@@ -48,6 +48,8 @@ pub fn record(run: &RunContext, envelope: &Envelope) -> Encoded {
         | Record::Artifact(_)
         | Record::Warning(_)
         | Record::SegmentWritten(_)
+        | Record::RoundsFinished(_)
+        | Record::Seal(_)
         | Record::RunFinished(_)
         | Record::Unknown(_) => {}
     }

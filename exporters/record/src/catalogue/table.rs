@@ -74,6 +74,7 @@ pub const METRICS: &[MetricDef] = &[
     m("efficiency.flops_per_joule", "{FLOP_per_joule}", Gauge, "efficiency/flops", "per_joule", "lem.efficiency.flops_per_joule", &[], &["lem.flops.source"], "Floating-point operations over gross total energy."),
     // idle baseline
     m("baseline.power", "W", Gauge, "baseline/{lem.baseline.kind}_power", "watts", "lem.baseline.power", &[], &["hw.id", "lem.baseline.kind"], "Idle power: bare (before the engine), loaded (weights in memory), after (loaded, after the run)."),
+    m("baseline.parking", "W", Gauge, "baseline/parking_power", "watts", "lem.baseline.parking.power", &[], &[], "Loaded minus bare idle power: what the loaded model costs while it waits."),
     m("baseline.power_stddev", "W", Gauge, "baseline/power_stddev", "watts", "lem.baseline.power.stddev", &[], &["hw.id"], "Standard deviation of the idle power samples."),
     m("baseline.energy", "J", Gauge, "baseline/energy", "joules", "lem.baseline.energy", &[], &[], "Loaded-idle power times the duration of a cycle."),
     m("baseline.duration", "s", Gauge, "baseline/duration", "seconds", "lem.baseline.duration", &[], &[], "How long the idle power was observed."),
@@ -119,7 +120,7 @@ pub const METRICS: &[MetricDef] = &[
     m("sample.performance_state", "", UpDown, "sample/{hw.id}_performance_state", "", "lem.gpu.performance_state", &[], &["hw.id"], "Performance state: 0 is full speed, up to 15."),
     m("sample.power_limit", "W", Gauge, "sample/{hw.id}_power_limit", "watts", "lem.gpu.power.limit", &[], &["hw.id"], "Enforced power limit."),
     m("sample.throttled", "", UpDown, "sample/{hw.id}_throttled_{lem.throttle.reason}", "", "lem.gpu.throttled", &[], &["hw.id", "lem.throttle.reason"], "1 while the clock is held down for this reason, else 0."),
-    m("throttle.time", "s", Counter, "throttle/{lem.throttle.reason}", "seconds", "lem.gpu.throttle.duration", &[], &["hw.id", "lem.throttle.reason"], "Time for which the clock was held down."),
+    m("throttle.time", "s", Counter, "throttle/{lem.throttle.reason}", "seconds", "lem.gpu.throttle.duration", &[], &["hw.id", "lem.throttle.reason"], "Time for which the clock was held down; in a result within the measured cycles."),
     m("monitor.cpu", "s", Counter, "monitor/cpu", "seconds", "lem.monitor.cpu", &[], &[], "Processor time that lem monitor took since it started."),
     // memory
     m("memory.gpu_peak", "By", Gauge, "memory/gpu_peak", "bytes", "lem.gpu.memory.peak", &[], &["hw.id"], "Highest GPU memory use."),

@@ -204,6 +204,8 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
             | Record::Clock(_)
             | Record::Span(_)
             | Record::SegmentWritten(_)
+            | Record::RoundsFinished(_)
+            | Record::Seal(_)
             | Record::Unknown(_) => {}
         }
         if let Some(text) = console::line(scope, &envelope.record) {

@@ -1,0 +1,49 @@
+//! Whether the extra rounds ran at the clocks of the cycles: sustained prefill can hit the
+//! power limit, and then costs another energy.
+
+use crate::analysis::data::{RoundsData, RunData, Window};
+use crate::analysis::phases::PhaseWindows;
+
+/// Below this the clocks are the same.
+const DIFFERENT: f64 = 0.01;
+
+/// Says so where the mean clock of the rounds is another than that of the cycles' prefill.
+pub fn note(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
+    let loops: Vec<Window> = rounds.iter().map(|r| r.window).collect();
+    let phases = data
+        .complete_cycles()
+        .filter_map(|c| PhaseWindows::of(c).ok());
+    let prefills: Vec<Window> = phases.flat_map(|p| p.prefill).collect();
+    let (looped, prefill) = (mean(data, &loops)?, mean(data, &prefills)?);
+    let relative = looped / prefill - 1.0;
+    (relative.abs() > DIFFERENT).then(|| {
+        format!(
+            "the clock was {:.0} MHz in the rounds and {:.0} MHz in the cycles' prefill ({:+.1} %)",
+            looped / 1e6,
+            prefill / 1e6,
+            relative * 100.0
+        )
+    })
+}
+
+/// Mean of the samples of every GPU's clock in the windows, hertz.
+fn mean(data: &RunData, windows: &[Window]) -> Option<f64> {
+    let (mut sum, mut n) = (0.0, 0u64);
+    for samples in data.samples.values() {
+        let is_sm = |c: &&crate::analysis::ColumnSamples| {
+            c.metric == "sample.clock" && c.attributes.get("lem.clock").is_some_and(|c| c == "sm")
+        };
+        let Some(clock) = samples.columns.iter().find(is_sm) else {
+            continue;
+        };
+        for window in windows {
+            let rows = samples.rows(window.start_ns, window.end_ns);
+            let values = clock.values.get(rows).unwrap_or_default();
+            for hertz in values.iter().filter(|v| v.is_finite()) {
+                sum += hertz;
+                n += 1;
+            }
+        }
+    }
+    (n > 0 && sum > 0.0).then(|| sum / n as f64)
+}

@@ -1,0 +1,127 @@
+//! Made-up loads of known alternation, seen as a sensor sees them: averaged, late, at uneven
+//! times and with samples missing. What is attributed to a phase is its level times its time.
+
+use lem_record::{How, SpanKind};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use super::super::testing::{MS, T0, TestLog, source};
+use super::super::{Analysis, RunData, analyse};
+
+const HEAVY: f64 = 690.0;
+const LIGHT: f64 = 125.0;
+
+/// What the sensor makes of a step that lies `s` seconds back, from 0 to 1.
+type Response = fn(f64) -> f64;
+
+/// An average of 20 ms that is told 5 ms late.
+fn average(s: f64) -> f64 {
+    ((s - 0.005) / 0.02).clamp(0.0, 1.0)
+}
+
+/// A filter of first order, as the fall of power in the recorded traces looks.
+fn filter(s: f64) -> f64 {
+    let s = s - 0.005;
+    if s <= 0.0 {
+        0.0
+    } else {
+        1.0 - (-s / 0.010).exp()
+    }
+}
+
+/// Two hundred pairs of phases of about these lengths, as one cycle.
+fn alternation(seed: u64, heavy_ms: u64, light_ms: u64, response: Response) -> Analysis {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let sensor = json!({"window_s": 0.02, "update_s": 0.02, "lag_s": 0.015, "gain_relative": 0.05});
+    let mut log = TestLog::started(json!([source(
+        "gpu0",
+        "gpu",
+        "measured",
+        &["sample.power"],
+        &sensor
+    )]));
+    let mut edges = Vec::new();
+    let start = T0 + 500 * MS;
+    let mut t = start;
+    for _ in 0..200 {
+        let jitter = |rng: &mut ChaCha8Rng| rng.random_range(0..5_000_000u64);
+        let heavy = t + heavy_ms * MS + jitter(&mut rng);
+        let light = heavy + light_ms * MS + jitter(&mut rng);
+        log.span(SpanKind::Phase, "prefill", Some(0), t, heavy);
+        log.span(SpanKind::Phase, "decode", Some(0), heavy, light);
+        edges.extend([(t, HEAVY - LIGHT), (heavy, LIGHT - HEAVY)]);
+        t = light;
+    }
+    log.finished(0, start, t);
+    let mut points = Vec::new();
+    let mut at = T0;
+    while at < t + 100 * MS {
+        let seconds = |edge: u64| (at as f64 - edge as f64) / 1e9;
+        // Only the edges of the last half second still matter.
+        let settled = edges.partition_point(|(edge, _)| edge + 500 * MS < at);
+        let base: f64 = edges[..settled].iter().map(|e| e.1).sum();
+        let near: f64 = edges[settled..]
+            .iter()
+            .map(|(e, step)| step * response(seconds(*e)))
+            .sum();
+        points.push((at, LIGHT + base + near + rng.random_range(-10.0..10.0)));
+        at += match rng.random_range(0..20) {
+            0 => 44 * MS,
+            1 => 10 * MS,
+            _ => 20 * MS,
+        };
+    }
+    log.samples("gpu0", "sample.power", How::Measured, &points);
+    analyse(&RunData::from_log(&log.envelopes))
+}
+
+fn levels(analysis: &Analysis) -> (f64, f64) {
+    let of = |id: &str| analysis.run.value(id).unwrap();
+    (of("power.prefill"), of("power.decode"))
+}
+
+#[test]
+fn phases_of_60_ms_and_more_are_told_within_3_percent() {
+    for (seed, heavy_ms, light_ms) in [
+        (1, 60, 60),
+        (2, 60, 200),
+        (3, 100, 100),
+        (4, 200, 60),
+        (5, 250, 250),
+        (6, 500, 100),
+    ] {
+        let (heavy, light) = levels(&alternation(seed, heavy_ms, light_ms, average));
+        assert!(
+            (heavy / HEAVY - 1.0).abs() < 0.03,
+            "{heavy_ms} ms heavy: {heavy} W"
+        );
+        assert!(
+            (light / LIGHT - 1.0).abs() < 0.03,
+            "{light_ms} ms light: {light} W"
+        );
+    }
+}
+
+#[test]
+fn another_sensor_than_was_described_is_off_by_what_is_told() {
+    for (seed, heavy_ms, light_ms) in [(7, 60, 60), (8, 100, 100), (9, 250, 250)] {
+        let analysis = alternation(seed, heavy_ms, light_ms, filter);
+        let (heavy, light) = levels(&analysis);
+        assert!(
+            (heavy / HEAVY - 1.0).abs() < 0.05,
+            "{heavy_ms} ms heavy: {heavy} W"
+        );
+        for (id, told, true_w) in [
+            ("power.prefill", heavy, HEAVY),
+            ("power.decode", light, LIGHT),
+        ] {
+            let u = analysis.run.quantity(id).uncertainty.unwrap();
+            assert!(
+                (told - true_w).abs() < u.expanded,
+                "{id} {heavy_ms}/{light_ms} ms: {told} W, U {}",
+                u.expanded
+            );
+        }
+    }
+}
