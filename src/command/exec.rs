@@ -250,7 +250,7 @@ fn finish(
     }
     spool.record(Record::Table(run::thermal_at_end()));
     let folder = spool.folder().to_owned();
-    let delivered = close::close(&spool, status, reason).map(|()| {
+    let delivered = close::close(&spool, status, reason).map(|_| {
         let deadline = resolved.config.integrations.deadline_s;
         let deadline = deadline.unwrap_or(run::DEADLINE_S);
         delivery.finish(
