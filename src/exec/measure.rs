@@ -165,11 +165,8 @@ fn lost(program: &Program, source: io::Error) -> ExecError {
 
 /// What the board shows of the marks.
 fn show(shown: &Shown, marks: &Marks, tokens: u64, now_ns: u64) {
-    let phase = match marks.now() {
-        Some(name @ ("prefill" | "decode")) => name,
-        _ => "other",
-    };
-    shown.phase(phase);
+    let known = |name: &&str| matches!(*name, "prefill" | "decode");
+    shown.phase(marks.now().filter(known).unwrap_or("other"));
     if tokens > 0 {
         let event = Event::Tokens {
             request: 0,

@@ -16,8 +16,8 @@ pub fn render(result: &RunResult, command: &CommandResult) -> String {
     if result.num_cycles > 0 {
         energy(result, &mut out);
     }
-    if !result.phases.is_empty() {
-        phases(&result.phases, &mut out);
+    if !result.marked_phases.is_empty() {
+        phases(&result.marked_phases, &mut out);
     }
     warnings(result, &mut out);
     exports(result, &mut out);

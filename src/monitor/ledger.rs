@@ -8,6 +8,8 @@ use lem_record::{Attributes, Board, How, Kind, Live, Present, catalogue};
 
 const POWER: &str = "sample.power";
 const ENERGY: &str = "sample.energy";
+/// Set where energy is no counter of the sensor's, but the integral of its power as it was read.
+const FROM: &str = "lem.energy.from";
 
 /// A reading that is older than so many intervals, and than [`OLDEST`], is not shown.
 const OLD_INTERVALS: u32 = 5;
@@ -127,7 +129,9 @@ impl Ledger {
 
     /// Energy from power: the trapezoid, and nothing over a gap.
     fn integrate(&mut self, power: &Present) {
-        let key = (ENERGY.to_owned(), power.attributes.clone());
+        let mut attributes = power.attributes.clone();
+        attributes.insert(FROM.to_owned(), "power".to_owned());
+        let key = (ENERGY.to_owned(), attributes.clone());
         let made = self.made.entry(key).or_default();
         if let Some((t_ns, watts)) = made.last {
             let passed = power.t_ns.saturating_sub(t_ns);
@@ -140,12 +144,7 @@ impl Ledger {
         }
         made.last = Some((power.t_ns, power.value));
         let total = made.total;
-        // It is no counter of the sensor's: what was between two readings is not known.
-        let how = match power.how {
-            How::Measured => How::Estimated,
-            how => how,
-        };
-        self.show(ENERGY, &power.attributes, how, total, power.t_ns);
+        self.show(ENERGY, &attributes, power.how, total, power.t_ns);
     }
 
     /// Mean power since the reading before, from a counter.
@@ -243,7 +242,13 @@ mod tests {
             ledger.take(&[present(POWER, "m0", watts, t * S)], t * S);
         }
         // 15 + 20, then 57 s without a reading, then 100.
-        assert_eq!(value(&board, ENERGY), Some((135.0, How::Estimated)));
+        assert_eq!(value(&board, ENERGY), Some((135.0, How::Measured)));
+        assert!(
+            board
+                .now()
+                .iter()
+                .any(|p| p.attributes.get(FROM).is_some_and(|f| f == "power"))
+        );
         assert_eq!(value(&board, POWER), Some((100.0, How::Measured)));
     }
 

@@ -63,7 +63,7 @@ pub fn build(
         model_name: data.config_str("/model_name").map(str::to_owned),
         model: data.model.clone(),
         command: crate::exec::command(data),
-        phases: crate::exec::phases(&analysis.run),
+        marked_phases: crate::exec::phases(&analysis.run),
         config: started.map_or(Value::Null, |s| s.config.clone()),
         provenance: started.map(|s| s.provenance.clone()).unwrap_or_default(),
         environment: started.map_or(Value::Null, |s| s.environment.clone()),

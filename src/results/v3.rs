@@ -52,7 +52,7 @@ pub struct RunResult {
     pub command: Option<CommandResult>,
     /// Phases of any name that a command marked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub phases: Vec<PhaseResult>,
+    pub marked_phases: Vec<PhaseResult>,
     /// The resolved configuration; secrets are `***`.
     pub config: Value,
     /// Where each value of the configuration came from, by dotted path.

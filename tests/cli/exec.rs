@@ -29,7 +29,7 @@ fn shell(bench: &Bench, script: &str, code: i32) -> Value {
 }
 
 fn phase<'a>(result: &'a Value, name: &str) -> &'a Value {
-    let phases = result["phases"].as_array().unwrap();
+    let phases = result["marked_phases"].as_array().unwrap();
     phases.iter().find(|p| p["name"] == name).unwrap()
 }
 

@@ -437,8 +437,8 @@ fn records_use_the_catalogue_and_hold_every_number_once() {
         "quality.",
         "sample.",
         "export.",
-        "throttle.",
         "monitor.",
+        "throttle.",
         "throughput.goodput",
         "flops.discrepancy",
     ];

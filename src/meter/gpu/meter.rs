@@ -133,8 +133,10 @@ const WANTED: &[Wanted] = &[
     ),
 ];
 
+type Share = fn(&Activity) -> f64;
+
 /// The activity of a GPU's units, where it has the counters.
-const ACTIVITIES: &[(&str, fn(&Activity) -> f64)] = &[
+const ACTIVITIES: &[(&str, Share)] = &[
     ("sample.sm_activity", |activity| activity.sm),
     ("sample.tensor_activity", |activity| activity.tensor),
     ("sample.dram_activity", |activity| activity.dram),

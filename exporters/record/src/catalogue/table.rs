@@ -106,7 +106,7 @@ pub const METRICS: &[MetricDef] = &[
     m("sample.power_instant", "W", Gauge, "sample/{hw.id}_power_instant", "watts", "lem.gpu.power.instant", &[], &["hw.id"], "Power as the GPU's instantaneous field tells it; beside sample.power where that comes from the driver's sample ring."),
     m("sample.power_average", "W", Gauge, "sample/{hw.id}_power_average", "watts", "lem.gpu.power.average", &[], &["hw.id"], "Power as the GPU's averaged field tells it (over one second on most)."),
     m("sample.memory_power", "W", Gauge, "sample/{hw.id}_memory_power", "watts", "lem.gpu.memory.power", &[], &["hw.id"], "Power of the GPU's memory, averaged; part of sample.power, never added to it."),
-    m("sample.energy", "J", Counter, "sample/{hw.id}_energy", "joules", "hw.energy", &[], &["hw.id", "hw.type"], "Energy counter of one source, from the run's start."),
+    m("sample.energy", "J", Counter, "sample/{hw.id}_energy", "joules", "hw.energy", &[], &["hw.id", "hw.type", "lem.energy.from"], "Energy counter of one source, from the run's start."),
     m("sample.gpu_utilization", "1", Gauge, "sample/{hw.id}_utilization", "ratio", "hw.gpu.utilization", &[], &["hw.id", "hw.gpu.task"], "Share of time in which a kernel ran."),
     m("sample.sm_activity", "1", Gauge, "sample/{hw.id}_sm_activity", "ratio", "lem.gpu.activity", &[("lem.gpu.unit", "sm")], &["hw.id"], "Activity of the SM units."),
     m("sample.tensor_activity", "1", Gauge, "sample/{hw.id}_tensor_activity", "ratio", "lem.gpu.activity", &[("lem.gpu.unit", "tensor")], &["hw.id"], "Activity of the tensor units."),
