@@ -8,11 +8,16 @@ Modes:
   alternate   phases `heavy` (matrix products) and `light` (the GPU waits), --phases of each
   llama       a shape like Llama 3 8B with random weights: phases `prefill` and `decode` of
               --runs requests, batch --batch, --input and --output tokens; then `idle`
+  estimators  the same between phases `bare` (no context yet) and `idle`, and then prefill alone
+              (`loop`), several output lengths (`length_N.i`), and ten equal parts (`repeat_i`)
+  check       what --result, the JSON of a run of mode estimators, says of them
+  overhead    decode speed while lem samples against while lem is stopped, --runs pairs
 All times are CLOCK_MONOTONIC, taken after the GPU has finished (torch.cuda.synchronize), kept in
 memory, and sent after the phases, so that nothing is written while they run.
 """
 
 import argparse
+import json
 import os
 import time
 
@@ -135,12 +140,18 @@ def llama(torch, args, marks):
     prompt = torch.randn(args.batch, args.input, hidden, **kind)
     token = torch.randn(args.batch, 1, hidden, **kind)
 
+    def steps(count):
+        for step in range(count):
+            forward(token, args.input + step, args.input + step + 1)
+
+    if args.mode == "overhead":
+        return overhead(torch, args, lambda: steps(args.output - 1))
+
     def request(told):
         begin = now(torch)
         forward(prompt, 0, args.input)
         middle = now(torch)
-        for step in range(args.output - 1):
-            forward(token, args.input + step, args.input + step + 1)
+        steps(args.output - 1)
         end = now(torch)
         if told:
             marks.phase("prefill", begin, middle, given=args.batch * args.input)
@@ -149,14 +160,113 @@ def llama(torch, args, marks):
     with torch.no_grad():
         for n in range(args.runs + 3):
             request(n >= 3)
+        if args.mode == "estimators":
+            estimators(torch, args, marks, lambda: forward(prompt, 0, args.input), steps)
     begin = now(torch)
     time.sleep(args.seconds)
     marks.phase("idle", begin, now(torch))
 
 
+def estimators(torch, args, marks, prefill, steps):
+    """The same two phases once more, by prefill alone, by output length, and ten times alike."""
+    begin, count = now(torch), 0
+    while time.monotonic_ns() - begin < 6e9:
+        prefill()
+        torch.cuda.synchronize()
+        count += 1
+    marks.phase("loop", begin, now(torch), given=count)
+    for times in range(3):
+        for length in (8, 24, 40, 64):
+            # Back to back, so that one measured window is long against the sensor.
+            begin, count = now(torch), 0
+            while time.monotonic_ns() - begin < 3e9:
+                prefill()
+                steps(length - 1)
+                torch.cuda.synchronize()
+                count += 1
+            marks.phase(f"length_{length}.{times}", begin, now(torch), given=count)
+    for repeat in range(10):
+        begin = now(torch)
+        for _ in range(args.runs // 2):
+            prefill()
+            steps(args.output - 1)
+            torch.cuda.synchronize()
+        end = now(torch)
+        marks.phase(f"repeat_{repeat}", begin, end, output=args.runs // 2 * args.batch * args.output)
+
+
+def overhead(torch, args, work):
+    """Tokens/s while lem (the parent) samples against while it is stopped, paired, in random order."""
+    import random
+    import signal
+
+    lem = os.getppid()
+    ticks = os.sysconf("SC_CLK_TCK")
+
+    def cpu():
+        fields = open(f"/proc/{lem}/stat").read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / ticks
+
+    def speed():
+        begin = now(torch)
+        for _ in range(4):
+            work()
+            torch.cuda.synchronize()
+        return 4 * args.batch * (args.output - 1) / ((now(torch) - begin) / 1e9)
+
+    pairs, used, spent = [], 0.0, 0.0
+    with torch.no_grad():
+        speed()
+        for _ in range(args.runs):
+            seen = {}
+            for sampled in random.sample([True, False], 2):
+                os.kill(lem, signal.SIGCONT if sampled else signal.SIGSTOP)
+                time.sleep(0.05)
+                before, begin = cpu(), time.monotonic()
+                seen[sampled] = speed()
+                if sampled:
+                    used += cpu() - before
+                    spent += time.monotonic() - begin
+            pairs.append(seen[True] / seen[False])
+        os.kill(lem, signal.SIGCONT)
+    print(json.dumps({"pairs": pairs, "lem_cpu_share": used / spent, "seconds": spent}))
+
+
+def check(path, args):
+    """What the estimators of a run of mode `estimators` give of one prefill and one decode step."""
+    result = json.load(open(path))
+    rows = {row["name"]: row for row in result["marked_phases"]}
+    value = lambda name, key="energy_j": rows[name][key]["value"]
+    output = args.output
+    prefill, decode = value("prefill", "energy_each_j"), value("decode", "energy_each_j") / (output - 1)
+    loop = value("loop") / rows["loop"]["input_tokens"]
+    points = [
+        (int(name[7:].split(".")[0]), row["energy_j"]["value"] / row["input_tokens"])
+        for name, row in rows.items()
+        if name.startswith("length_")
+    ]
+    n = len(points)
+    mean_x, mean_y = sum(x - 1 for x, _ in points) / n, sum(y for _, y in points) / n
+    slope = sum((x - 1 - mean_x) * (y - mean_y) for x, y in points) / sum((x - 1 - mean_x) ** 2 for x, _ in points)
+    intercept = mean_y - slope * mean_x
+    full = value("prefill", "energy_each_j") + value("decode", "energy_each_j")
+    repeats = [value(name) / row["output_tokens"] for name, row in rows.items() if name.startswith("repeat_")]
+    spread = (sum((x - sum(repeats) / 10) ** 2 for x in repeats) / 9) ** 0.5 / (sum(repeats) / 10)
+    told = {
+        "prefill_j": {"windows": prefill, "looped": loop, "slope": intercept},
+        "decode_step_j": {"windows": decode, "looped": (full - loop) / (output - 1), "slope": slope},
+        "joules_per_token_cv": spread,
+        "joules_per_token": repeats,
+        "watts": {name: value(name, "power_w") for name in rows if "." not in name and "_" not in name},
+    }
+    for name in ("prefill_j", "decode_step_j"):
+        told[name]["spread"] = max(told[name].values()) / min(told[name].values()) - 1
+    print(json.dumps(told, indent=1))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=["steady", "alternate", "llama"])
+    parser.add_argument("mode", choices=["steady", "alternate", "llama", "estimators", "overhead", "check"])
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--heavy-ms", type=float, default=100)
     parser.add_argument("--light-ms", type=float, default=100)
@@ -165,11 +275,19 @@ def main():
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--input", type=int, default=1024)
     parser.add_argument("--output", type=int, default=64)
+    parser.add_argument("--result", help="of a run of mode estimators, for check")
     args = parser.parse_args()
+    if args.mode == "check":
+        return check(args.result, args)
+    bare = time.monotonic_ns()
+    if args.mode == "estimators":
+        time.sleep(args.seconds)
     import torch
 
     marks = Marks()
-    {"steady": steady, "alternate": alternate, "llama": llama}[args.mode](torch, args, marks)
+    if args.mode == "estimators":
+        marks.phase("bare", bare, bare + int(args.seconds * 1e9))
+    {"steady": steady, "alternate": alternate}.get(args.mode, llama)(torch, args, marks)
     marks.send()
 
 
