@@ -173,22 +173,75 @@ const LAG_UNKNOWN: f64 = 0.5;
 /// What is given back at the edges is as exact as what is known of the sensor's average.
 const CARRIED_RELATIVE: f64 = 1.0 / 3.0;
 
-/// Energy of one sensor in the windows of the phases: the shape comes from the finer series,
-/// seen at its lag and with what it carried over the phases' edges given back; the amount from
-/// what the total came from, so that the phases sum to it.
+/// Energy of one sensor in the windows of the phases.
 pub fn split(
     sensor: &Sensor,
     energy: &SensorEnergy,
     cycle: Window,
     phases: &PhaseWindows,
 ) -> Split {
-    match Shape::of(sensor, energy, cycle, phases) {
-        Ok(shape) => Split {
-            prefill: shape.energy(Phase::Prefill, &phases.prefill),
-            decode: shape.energy(Phase::Decode, &phases.decode),
-        },
-        Err(why) => Split::absent(&why),
+    let named = [
+        (Phase::Prefill.as_str(), phases.prefill.as_slice()),
+        (Phase::Decode.as_str(), phases.decode.as_slice()),
+    ];
+    let mut energies = phase_energies(sensor, energy, cycle, &named).into_iter();
+    let mut next = || {
+        energies
+            .next()
+            .unwrap_or_else(|| Err("it was not computed".into()))
+    };
+    Split {
+        prefill: next(),
+        decode: next(),
     }
+}
+
+/// Energy of one sensor in the windows of one phase, whatever the others are; the windows are
+/// in order and disjoint.
+pub fn phase_energy(
+    sensor: &Sensor,
+    energy: &SensorEnergy,
+    cycle: Window,
+    windows: &[Window],
+    what: &str,
+) -> Obtained {
+    let found = phase_energies(sensor, energy, cycle, &[(what, windows)]).pop();
+    found.unwrap_or_else(|| Err("it was not computed".into()))
+}
+
+/// Energy of one sensor in the windows of phases that are disjoint, each by its name: the shape
+/// comes from the finer series, seen at its lag and with what it carried over the phases' edges
+/// given back; the amount from what the total came from, so that the phases and what is left of
+/// the cycle sum to it.
+pub fn phase_energies(
+    sensor: &Sensor,
+    energy: &SensorEnergy,
+    cycle: Window,
+    phases: &[(&str, &[Window])],
+) -> Vec<Obtained> {
+    match Shape::of(sensor, energy, cycle, phases) {
+        Ok(shape) => phases
+            .iter()
+            .zip(&shape.carried)
+            .map(|((name, windows), carried)| shape.energy(name, windows, carried))
+            .collect(),
+        Err(why) => phases.iter().map(|_| Err(why.clone())).collect(),
+    }
+}
+
+/// The cycle laid out with its phases, by their place, and what is left of it, in order of time
+/// and without gaps.
+fn tiles(cycle: Window, named: &[(&str, &[Window])]) -> Vec<(Option<usize>, Window)> {
+    let mut tiles = Vec::new();
+    let mut left = vec![cycle];
+    for (place, (_, windows)) in named.iter().enumerate() {
+        let inside = windows.iter().filter_map(|window| window.clip(&cycle));
+        tiles.extend(inside.map(|window| (Some(place), window)));
+        left = phases::without(left, windows);
+    }
+    tiles.extend(left.into_iter().map(|window| (None, window)));
+    tiles.sort_unstable_by_key(|(_, window)| *window);
+    tiles
 }
 
 /// The series that tells how a cycle's energy lies over its phases.
@@ -200,8 +253,8 @@ struct Shape<'a> {
     scale: f64,
     counted: bool,
     update_s: f64,
-    prefill: Carried,
-    decode: Carried,
+    /// One a phase.
+    carried: Vec<Carried>,
 }
 
 impl<'a> Shape<'a> {
@@ -209,7 +262,7 @@ impl<'a> Shape<'a> {
         sensor: &'a Sensor,
         energy: &SensorEnergy,
         cycle: Window,
-        phases: &PhaseWindows,
+        phases: &[(&str, &[Window])],
     ) -> Result<Self, String> {
         let power = sensor.power.as_ref().zip(energy.integral);
         let counter = sensor.counter.as_ref().zip(energy.counter);
@@ -220,29 +273,25 @@ impl<'a> Shape<'a> {
         let shape = if by_counter { counter } else { power };
         let (curve, mut whole) = shape.ok_or_else(|| format!("{} was not read", sensor.id))?;
         let update_s = update_s(curve, cycle);
-        let (mut prefill, mut decode) = (Carried::default(), Carried::default());
+        let mut carried = vec![Carried::default(); phases.len()];
         if sensor.how == How::Measured {
-            let whole_seen = if by_counter {
-                cycle
-            } else {
-                seen(curve, cycle)
-            };
-            let blur = Blur::of(&curve.curve, whole_seen, curve.spec.window_s, update_s);
-            let mut tiles = phases.tiles(cycle);
-            tiles.retain(|(_, tile)| tile.len_ns() > blur.shortest_ns());
-            let place = |(_, tile): &(Phase, Window)| {
+            let place = |window: Window| {
                 if by_counter {
-                    *tile
+                    window
                 } else {
-                    seen(curve, *tile)
+                    seen(curve, window)
                 }
             };
-            let places: Vec<Window> = tiles.iter().map(place).collect();
+            let blur = Blur::of(&curve.curve, place(cycle), curve.spec.window_s, update_s);
+            let mut tiles = tiles(cycle, phases);
+            tiles.retain(|(_, tile)| tile.len_ns() > blur.shortest_ns());
+            let places: Vec<Window> = tiles.iter().map(|(_, tile)| place(*tile)).collect();
             let edges = blur.edges(&curve.curve, &places);
-            let of = |phase: Phase| {
-                blur.carried(&edges, |i| tiles.get(i).is_some_and(|(p, _)| *p == phase))
-            };
-            (prefill, decode) = (of(Phase::Prefill), of(Phase::Decode));
+            for (phase, sum) in carried.iter_mut().enumerate() {
+                *sum = blur.carried(&edges, |i| {
+                    tiles.get(i).is_some_and(|(p, _)| *p == Some(phase))
+                });
+            }
             // A counter is read at the cycle's edges: nothing is carried over those.
             if let Some((first, last)) = edges.first().zip(edges.last()).filter(|_| !by_counter) {
                 whole += (first.step() - last.step()) * blur.carried_s();
@@ -260,23 +309,18 @@ impl<'a> Shape<'a> {
             scale,
             counted: energy.counted,
             update_s,
-            prefill,
-            decode,
+            carried,
         })
     }
 
-    fn energy(&self, phase: Phase, windows: &[Window]) -> Obtained {
+    fn energy(&self, phase: &str, windows: &[Window], carried: &Carried) -> Obtained {
         let (sensor, curve) = (self.sensor, &self.curve.curve);
         let measured = sensor.how == How::Measured;
         if measured {
             let window_s = self.curve.spec.window_s.filter(|_| !self.by_counter);
             let apart_s = self.update_s.max(window_s.unwrap_or(0.0));
-            phases::resolvable(windows, apart_s, phase.as_str(), &sensor.id)?;
+            phases::resolvable(windows, apart_s, phase, &sensor.id)?;
         }
-        let carried = match phase {
-            Phase::Prefill => self.prefill,
-            Phase::Decode | Phase::Other => self.decode,
-        };
         let place = |window: &Window| {
             if self.by_counter {
                 *window
@@ -307,7 +351,7 @@ impl<'a> Shape<'a> {
         );
         if measured {
             if let Some(budget) = &mut told.budget {
-                budget.shared = self.common(joules, &carried);
+                budget.shared = self.common(joules, carried);
             }
         } else {
             told.reason =

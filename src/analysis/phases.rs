@@ -1,7 +1,6 @@
 //! Where in a cycle prefill and decode were; what is neither is «other».
 
 use super::data::{CycleData, Window};
-use crate::engine::Phase;
 
 /// A phase must last this many sensor updates to be told from its neighbours.
 pub const UPDATES_TO_RESOLVE: f64 = 3.0;
@@ -45,18 +44,6 @@ impl PhaseWindows {
             decode,
             other_ns,
         })
-    }
-
-    /// The cycle laid out with its phases, in order of time and without gaps.
-    pub fn tiles(&self, cycle: Window) -> Vec<(Phase, Window)> {
-        let of = |phase: Phase, windows: &[Window]| -> Vec<(Phase, Window)> {
-            windows.iter().map(|window| (phase, *window)).collect()
-        };
-        let mut tiles = of(Phase::Prefill, &self.prefill);
-        tiles.extend(of(Phase::Decode, &self.decode));
-        tiles.extend(of(Phase::Other, &self.rest_of(cycle)));
-        tiles.sort_unstable_by_key(|(_, window)| *window);
-        tiles
     }
 
     /// What of the cycle is neither.

@@ -73,7 +73,7 @@ pub fn build(
             .map(|t| json!({"columns": t.columns, "rows": t.rows})),
         num_cycles: u32::try_from(counted).unwrap_or(u32::MAX),
         numbers,
-        phases: phases(analysis),
+        phase_estimates: phase_estimates(analysis),
         throttling: throttling(analysis),
         baseline_power_w: subtracted(analysis).unwrap_or_else(|| baseline("loaded")),
         baseline: Baseline {
@@ -105,7 +105,7 @@ fn subtracted(analysis: &Analysis) -> Option<Quantity> {
     Some(crate::analysis::as_quantity(&Ok(power)))
 }
 
-fn phases(analysis: &Analysis) -> Phases {
+fn phase_estimates(analysis: &Analysis) -> PhaseEstimates {
     let found = &analysis.phases;
     let differences = found.differences();
     let estimate = |estimate: &analysis::PhaseEstimate| {
@@ -124,7 +124,7 @@ fn phases(analysis: &Analysis) -> Phases {
             note: estimate.note.clone(),
         }
     };
-    Phases {
+    PhaseEstimates {
         method: found.chosen().map(|e| e.method.as_str().into()),
         resolvable: found.chosen.is_some(),
         reason: found.reason.clone(),

@@ -251,11 +251,11 @@ fn energy(result: &RunResult, out: &mut String) {
 
 /// How the phases' energies compare by the estimators that were run, where there were several.
 fn compared(result: &RunResult, out: &mut String) {
-    let Some(chosen) = &result.phases.method else {
+    let Some(chosen) = &result.phase_estimates.method else {
         return;
     };
     for estimate in result
-        .phases
+        .phase_estimates
         .estimates
         .iter()
         .filter(|e| e.method != *chosen)

@@ -70,7 +70,7 @@ pub struct RunResult {
     pub numbers: Numbers,
     /// How the energies of prefill and decode were told apart, by every way that applied.
     #[serde(default)]
-    pub phases: Phases,
+    pub phase_estimates: PhaseEstimates,
     /// What held the clocks down within measured cycles; empty where nothing did.
     #[serde(default)]
     pub throttling: Vec<Throttling>,
@@ -149,7 +149,7 @@ pub struct CycleResult {
 
 /// The estimators of the phases' energies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Phases {
+pub struct PhaseEstimates {
     /// The one that the run's numbers are: `windows`, `looped` or `slope`.
     pub method: Option<String>,
     /// False where no estimator tells the phases apart.

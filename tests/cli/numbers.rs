@@ -200,8 +200,8 @@ fn phases_by_extra_rounds_where_they_are_asked_for() {
         let asked = format!("measurement.phase_method={method}");
         let set = ["--set", &asked, "--set", "measurement.loop_s=0.5"];
         let result = bench.result(&set, 0);
-        assert_eq!(result["phases"]["method"], method);
-        assert_eq!(result["phases"]["resolvable"], true);
+        assert_eq!(result["phase_estimates"]["method"], method);
+        assert_eq!(result["phase_estimates"]["resolvable"], true);
         let energy = |name: &str| result[name]["value"].as_f64().unwrap();
         for name in ["prefill_energy_j", "decode_energy_j"] {
             let told = result[name]["method"].as_str().unwrap();

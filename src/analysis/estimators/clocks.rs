@@ -3,12 +3,34 @@
 
 use crate::analysis::data::{RoundsData, RunData, Window};
 use crate::analysis::phases::PhaseWindows;
+use crate::analysis::throttle;
 
 /// Below this the clocks are the same.
 const DIFFERENT: f64 = 0.01;
 
-/// Says so where the mean clock of the rounds is another than that of the cycles' prefill.
+/// Says so where the mean clock of the rounds is another than that of the cycles' prefill, and
+/// where something held the clocks down in the rounds.
 pub fn note(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
+    let told: Vec<String> = [clock(data, rounds), held(data, rounds)]
+        .into_iter()
+        .flatten()
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
+fn held(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
+    let (mut held_s, mut all_s) = (0.0, 0.0);
+    for one in rounds {
+        let throttled = throttle::of(data, one.window).ok()?;
+        held_s += throttle::longest(&throttled);
+        all_s += one.window.seconds();
+    }
+    (held_s > 0.01 * all_s).then(|| {
+        format!("something held the clocks down for {held_s:.1} of the rounds' {all_s:.1} s")
+    })
+}
+
+fn clock(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
     let loops: Vec<Window> = rounds.iter().map(|r| r.window).collect();
     let phases = data
         .complete_cycles()

@@ -6,8 +6,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
+use super::super::estimate::{phase_energy, sensor_energy, split};
 use super::super::testing::{MS, T0, TestLog, source};
-use super::super::{Analysis, RunData, analyse};
+use super::super::{Analysis, PhaseWindows, RunData, analyse, sensors};
 
 const HEAVY: f64 = 690.0;
 const LIGHT: f64 = 125.0;
@@ -32,6 +33,10 @@ fn filter(s: f64) -> f64 {
 
 /// Two hundred pairs of phases of about these lengths, as one cycle.
 fn alternation(seed: u64, heavy_ms: u64, light_ms: u64, response: Response) -> Analysis {
+    analyse(&data(seed, heavy_ms, light_ms, response))
+}
+
+fn data(seed: u64, heavy_ms: u64, light_ms: u64, response: Response) -> RunData {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let sensor = json!({"window_s": 0.02, "update_s": 0.02, "lag_s": 0.015, "gain_relative": 0.05});
     let mut log = TestLog::started(json!([source(
@@ -73,7 +78,7 @@ fn alternation(seed: u64, heavy_ms: u64, light_ms: u64, response: Response) -> A
         };
     }
     log.samples("gpu0", "sample.power", How::Measured, &points);
-    analyse(&RunData::from_log(&log.envelopes))
+    RunData::from_log(&log.envelopes)
 }
 
 fn levels(analysis: &Analysis) -> (f64, f64) {
@@ -124,4 +129,39 @@ fn another_sensor_than_was_described_is_off_by_what_is_told() {
             );
         }
     }
+}
+
+#[test]
+fn a_phase_of_any_name_is_told_alone_as_beside_the_others() {
+    let data = data(11, 80, 120, average);
+    let sensors = sensors::sensors(&data);
+    let (sensor, cycle) = (&sensors[0], &data.cycles[0]);
+    let energy = sensor_energy(sensor, cycle.window).unwrap();
+    let windows = PhaseWindows::of(cycle).unwrap();
+    let both = split(sensor, &energy, cycle.window, &windows);
+    for (name, windows, told) in [
+        ("heavy", &windows.prefill, both.prefill),
+        ("light", &windows.decode, both.decode),
+    ] {
+        let alone = phase_energy(sensor, &energy, cycle.window, windows, name).unwrap();
+        assert!(
+            (alone.value / told.unwrap().value - 1.0).abs() < 1e-9,
+            "{name}"
+        );
+    }
+    let short = phase_energy(
+        sensor,
+        &energy,
+        cycle.window,
+        &[cycle
+            .window
+            .clip(&super::super::Window::new(0, cycle.window.start_ns + MS))
+            .unwrap()],
+        "blink",
+    );
+    assert!(
+        short
+            .unwrap_err()
+            .starts_with("not resolvable: a blink phase lasts 1 ms")
+    );
 }

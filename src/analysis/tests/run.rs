@@ -443,9 +443,8 @@ fn records_use_the_catalogue_and_hold_every_number_once() {
         "flops.discrepancy",
     ];
     for def in catalogue::METRICS {
-        // Of phases that a command names; this run is an engine's.
-        let named = def.id.contains(".marked");
-        let expected = !named && !later.iter().any(|p| def.id.starts_with(p));
+        let of_commands = def.id.contains(".marked");
+        let expected = !of_commands && !later.iter().any(|p| def.id.starts_with(p));
         assert_eq!(ids.contains(def.id), expected, "{}", def.id);
     }
     let tables: Vec<_> = records

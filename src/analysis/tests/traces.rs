@@ -697,3 +697,46 @@ fn the_idle_powers_and_what_is_above_them() {
     );
     assert!(marginal < parked && parked < gross);
 }
+
+#[test]
+fn rounds_at_other_clocks_than_the_cycles_say_so() {
+    let trace = llama();
+    let mut log = llama_log(&trace, "auto");
+    log.push(looped(&trace), ns(90.2));
+    let t_ns: Vec<u64> = (4_500..9_100)
+        .step_by(10)
+        .map(|i| ns(f64::from(i) / 100.0))
+        .collect();
+    let column =
+        |metric: &str, key: &str, of: &str, value: &dyn Fn(u64) -> f64| lem_record::Column {
+            metric: metric.into(),
+            attributes: Attributes::from([(key.into(), of.into())]),
+            how: How::Measured,
+            values: t_ns.iter().map(|t| Some(value(*t))).collect(),
+        };
+    let in_loop = |t: u64| t > ns(84.0);
+    let columns = vec![
+        column("sample.clock", "lem.clock", "sm", &|t| {
+            if in_loop(t) { 1.7e9 } else { 1.9e9 }
+        }),
+        column(
+            "sample.throttled",
+            "lem.throttle.reason",
+            "power_cap",
+            &|t| f64::from(u8::from(in_loop(t))),
+        ),
+    ];
+    let samples = lem_record::Samples {
+        source: "gpu0".into(),
+        t_ns: t_ns.clone(),
+        columns,
+    };
+    log.push(Record::Samples(samples), ns(91.0));
+    let analysis = analysed(&log);
+    let note = analysis.phases.estimates[1].note.clone().unwrap();
+    assert_eq!(
+        note,
+        "the clock was 1700 MHz in the rounds and 1900 MHz in the cycles' prefill (-10.5 %); \
+         something held the clocks down for 6.1 of the rounds' 6.1 s"
+    );
+}
