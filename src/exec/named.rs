@@ -9,8 +9,8 @@ use serde_json::json;
 use super::result::{PhaseResult, phases};
 use super::told::{Marked, Told};
 use crate::analysis::{
-    Analysis, Context, CycleData, Obtained, PhaseWindows, Reading, Sheet, sensor_energy, split,
-    sum, union,
+    Analysis, Context, CycleData, Obtained, PhaseWindows, Reading, Sheet, phase_energy,
+    sensor_energy, sum, union,
 };
 
 const NO_TOKENS: &str = "the command told no tokens; it can write `tokens N input` and `tokens N output` to $LEM_PHASES";
@@ -55,15 +55,7 @@ pub fn put(context: &Context<'_>, cycle: &CycleData, sheet: &mut Sheet) {
             let sensor = context.sensors.get(i).ok_or("there is no such sensor")?;
             let energy = energies.get(i).ok_or("there is no such sensor")?;
             let energy = energy.as_ref().map_err(Clone::clone)?;
-            let alone = PhaseWindows {
-                prefill: windows.clone(),
-                other_ns: cycle.window.len_ns().saturating_sub(length_ns),
-                ..PhaseWindows::default()
-            };
-            let split = split(sensor, energy, cycle.window, &alone);
-            split
-                .prefill
-                .map_err(|why| why.replace("a prefill phase", &format!("a {name} phase")))
+            phase_energy(sensor, energy, cycle.window, &windows, name)
         };
         let energy = match context.boundary.total.is_empty() {
             true => sheet.reading("energy.total"),

@@ -112,7 +112,7 @@ async fn spans_show_beside_the_run_s_metrics() {
     let root = named("lem run");
     assert_eq!(root.len(), 1);
     assert_eq!(root[0]["parent"], Value::Null);
-    assert_eq!(root[0]["attributes"]["lem.energy.total"], json!(30.0));
+    assert_eq!(root[0]["attributes"]["lem.energy.total"], json!(33.0));
     let requests = named("text_completion golden/model");
     assert_eq!(requests.len(), 6);
     let cycles = named("cycle 0");
