@@ -13,6 +13,9 @@ pub fn title(data: &RunData, analysis: &Analysis) -> String {
     let model = data.model.as_ref();
     let name = data.config_str("/model_name");
     let name = name.or_else(|| model.map(|m| m.name.as_str()));
+    // A measured command has no model, but a name.
+    let command = data.started.as_ref().filter(|_| data.is_command());
+    let name = name.or_else(|| command.map(|s| s.name.as_str()));
     let mut parts: Vec<String> = vec![name.unwrap_or("no model").to_owned()];
     if let Some(model) = model {
         parts.extend(model.weight_type.clone());
