@@ -208,6 +208,36 @@ print(json.dumps({"rows": rows, "keys": len(keys), "wall_s": wall, "cpu_s": used
 """
 
 
+def bench_monitor(seconds):
+    """lem monitor, read and scraped once a second: processor time, memory, time of a scrape."""
+    url = f"127.0.0.1:{random.randint(20000, 40000)}"
+    monitor = subprocess.Popen([LEM, "monitor", f"--prometheus={url}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(3)
+
+        def cpu():
+            fields = open(f"/proc/{monitor.pid}/stat").read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        def resident():
+            return next(int(l.split()[1]) for l in open(f"/proc/{monitor.pid}/status") if l.startswith("VmRSS"))
+
+        before, began, memory, scrapes = cpu(), time.monotonic(), resident(), []
+        while time.monotonic() - began < seconds:
+            asked = time.perf_counter()
+            urllib.request.urlopen(f"http://{url}/metrics", timeout=5).read()
+            scrapes.append((time.perf_counter() - asked) * 1e3)
+            time.sleep(1)
+        used = (cpu() - before) / (time.monotonic() - began)
+        return {
+            "cpu_s_an_hour": used * 3600, "seconds": seconds, "rss_kib": [memory, resident()],
+            "scrape_ms": {"median": statistics.median(scrapes), "p99": sorted(scrapes)[int(len(scrapes) * 0.99)], "longest": max(scrapes)},
+        }
+    finally:
+        monitor.terminate()
+        monitor.wait()
+
+
 def bench_wandb(rows):
     """The same rows into an offline folder, by lem and by the official SDK without its system monitor."""
     example = pathlib.Path(LEM).parent / "examples" / "offline_rows"
@@ -233,6 +263,7 @@ def main():
         "help": bench_help,
         "sampler": bench_sampler,
         "overhead": lambda: bench_overhead(number or 10),
+        "monitor": lambda: bench_monitor(number or 60),
         "sinks": lambda: bench_overhead(number or 10, ("mlflow", "prometheus", "wandb", "otlp")),
         "mlflow": lambda: bench_mlflow(number or 1_000_000),
         "wandb": lambda: bench_wandb(number or 100_000),
