@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lem_record::{CycleFinished, Record, Recorder, SegmentWritten, Span, SpanKind, Stamp, Warning};
@@ -13,7 +13,7 @@ use super::marks::{Faults, Marks};
 use super::pipe::Pipe;
 use super::told::Told;
 use crate::engine::{Event, TokenIds};
-use crate::measurement::{Probe, Shown, Window};
+use crate::measurement::{Probe, Shown, Window, lock, written_beside};
 
 /// A command, and what it is measured with.
 pub struct Job<'a> {
@@ -205,11 +205,6 @@ fn warnings(faults: &Faults) -> Vec<Warning> {
     told
 }
 
-/// A panic elsewhere must not cost the records: what a poisoned lock guards is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Writes a long life in parts while it lasts.
 struct Life<'a> {
     job: &'a Job<'a>,
@@ -221,28 +216,7 @@ struct Life<'a> {
 
 impl Life<'_> {
     fn written_beside<T>(&self, work: impl FnOnce() -> T) -> T {
-        let done = (Mutex::new(false), Condvar::new());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut since = 0;
-                let mut finished = lock(&done.0);
-                while !*finished {
-                    let (guard, wait) = done
-                        .1
-                        .wait_timeout(finished, self.job.segment)
-                        .unwrap_or_else(PoisonError::into_inner);
-                    finished = guard;
-                    if wait.timed_out() && !*finished {
-                        drop(finished);
-                        since = self.write(since);
-                        finished = lock(&done.0);
-                    }
-                }
-            });
-            // Also when the work panics: a scope waits for its threads.
-            let _end = SetOnDrop(&done);
-            work()
-        })
+        written_beside(self.job.segment, 0, |since| self.write(since), work)
     }
 
     fn write(&self, since: u64) -> u64 {
@@ -271,14 +245,5 @@ impl Life<'_> {
         // A disk that fails now is met again, and reported, at the command's end.
         let _ = job.recorder.commit();
         end_ns
-    }
-}
-
-struct SetOnDrop<'a>(&'a (Mutex<bool>, Condvar));
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.0) = true;
-        self.0.1.notify_all();
     }
 }

@@ -1,13 +1,14 @@
 //! One measured cycle, and one round of warm-up.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lem_record::{
     Attributes, CycleFinished, Record, Recorder, SegmentWritten, Span, SpanKind, Stamp,
 };
 
+use super::beside::{lock, written_beside};
 use super::collect::Collector;
 use super::{MeasureError, Plan, Probe, Session, Shown, Window};
 use crate::engine::{Event, EventSink, Work};
@@ -202,11 +203,6 @@ impl EventSink for &Events<'_> {
     }
 }
 
-/// A panic elsewhere must not cost the records: what a poisoned lock guards is still whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Writes a long cycle in parts while it runs.
 struct Segments<'a> {
     cycle: u32,
@@ -222,28 +218,7 @@ struct Segments<'a> {
 
 impl Segments<'_> {
     fn written_beside<T>(&self, work: impl FnOnce() -> T) -> T {
-        let done = (Mutex::new(false), Condvar::new());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let mut since = self.start_ns;
-                let mut finished = lock(&done.0);
-                while !*finished {
-                    let (guard, wait) = done
-                        .1
-                        .wait_timeout(finished, self.every)
-                        .unwrap_or_else(PoisonError::into_inner);
-                    finished = guard;
-                    if wait.timed_out() && !*finished {
-                        drop(finished);
-                        since = self.write(since);
-                        finished = lock(&done.0);
-                    }
-                }
-            });
-            // Also when the work panics: a scope waits for its threads.
-            let _end = SetOnDrop(&done);
-            work()
-        })
+        written_beside(self.every, self.start_ns, |since| self.write(since), work)
     }
 
     fn write(&self, start_ns: u64) -> u64 {
@@ -272,14 +247,5 @@ impl Segments<'_> {
         // the recorder keeps what it could not write.
         let _ = self.recorder.commit();
         end_ns
-    }
-}
-
-struct SetOnDrop<'a>(&'a (Mutex<bool>, Condvar));
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.0) = true;
-        self.0.1.notify_all();
     }
 }

@@ -7,6 +7,7 @@
 //! worse than one disturbed moment that is known.
 
 mod baseline;
+mod beside;
 mod collect;
 mod cycle;
 mod idle_cache;
@@ -25,6 +26,7 @@ use crate::config;
 use crate::engine::{Cancel, Engine, EngineError, Work};
 
 pub use baseline::{BaselineKind, observe};
+pub(crate) use beside::{lock, written_beside};
 pub use cycle::CycleDone;
 pub use idle_cache::IdleCache;
 pub use probe::{Probe, Sampling, Window};
