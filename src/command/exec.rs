@@ -305,17 +305,6 @@ fn report(
         Format::Table => say(&format!("\n{text}")),
     }
     summary::of_run(&resolved.ecosystem, &result);
-    for outcome in &delivered {
-        if args.format == Format::Json || !outcome.complete() {
-            say(&export::told(outcome));
-        }
-        if !outcome.complete() {
-            say(&format!(
-                "warning: {} did not get everything. Later: lem export {} --to {0}",
-                outcome.sink,
-                folder.display()
-            ));
-        }
-    }
+    export::tell(&delivered, folder, args.format);
     Ok(delivered.iter().all(Delivered::complete))
 }

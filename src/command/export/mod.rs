@@ -23,7 +23,7 @@ use crate::config::{FlagValue, Resolved};
 use crate::sinks;
 
 use one::{Exported, Round};
-pub use told::told;
+pub use told::tell;
 
 pub fn export(args: &ExportArgs) -> Outcome {
     if !args.deadline.is_finite() || args.deadline < 0.0 {

@@ -1,9 +1,12 @@
 //! What came of an export, for a person.
 
+use std::path::Path;
+
 use lem_delivery::{DeliveryState, Outcome as Delivered};
 
 use super::Report;
-use crate::command::table;
+use crate::cli::Format;
+use crate::command::{say, table};
 use crate::results::markdown::state;
 
 /// A table of all deliveries, what stands in the way of each that is not complete, and
@@ -89,8 +92,26 @@ fn place(outcome: &Delivered) -> &str {
     look_at.unwrap_or(&outcome.destination)
 }
 
+/// At a run's end, of the sinks that it delivered to: what those without everything lack, and
+/// how they get it.
+pub fn tell(delivered: &[Delivered], folder: &Path, format: Format) {
+    for outcome in delivered {
+        // The table tells of deliveries itself.
+        if format == Format::Json || !outcome.complete() {
+            say(&told(outcome));
+        }
+        if !outcome.complete() {
+            say(&format!(
+                "warning: {} did not get everything. Later: lem export {} --to {0}",
+                outcome.sink,
+                folder.display()
+            ));
+        }
+    }
+}
+
 /// A sink's outcome in a few lines.
-pub fn told(outcome: &Delivered) -> String {
+fn told(outcome: &Delivered) -> String {
     let state = match outcome.state {
         DeliveryState::Owing => "not delivered in time",
         other => state(other),

@@ -16,7 +16,7 @@ use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
 use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table, Warning};
 
 use super::{Exit, Failure, Outcome, close, export, results, say, show, summary};
-use crate::cli::{Format, RunArgs};
+use crate::cli::RunArgs;
 use crate::config::Ecosystem;
 use crate::engine::Cancel;
 use crate::environment;
@@ -200,19 +200,7 @@ fn finish(
     let result = close::write_result(&folder, &delivered)?;
     show(&results::text(&result, args.format)?);
     summary::of_run(&resolved.ecosystem, &result);
-    for outcome in &delivered {
-        // The table tells of deliveries itself.
-        if args.format == Format::Json || !outcome.complete() {
-            say(&export::told(outcome));
-        }
-        if !outcome.complete() {
-            say(&format!(
-                "warning: {} did not get everything. Later: lem export {} --to {0}",
-                outcome.sink,
-                folder.display()
-            ));
-        }
-    }
+    export::tell(&delivered, &folder, args.format);
     if let Some(reason) = reason.filter(|_| status == RunStatus::Failed) {
         return Err(Failure::failed(format!(
             "{reason}. What was measured before is kept in {}",
