@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """A GPU load of known phases, which marks them: `lem exec` measures it.
 
-    lem exec --format json -- python3 scripts/marked_load.py alternate --heavy-ms 100 --light-ms 100
+    lem exec --format json -- python3 scripts/marked_load.py llama --runs 20
 
 Modes:
   steady      one phase `steady` of --seconds at full load, for the level of power
-  alternate   phases `heavy` (matrix products) and `light` (the GPU waits), --phases of each
   llama       a shape like Llama 3 8B with random weights: phases `prefill` and `decode` of
               --runs requests, batch --batch, --input and --output tokens; then `idle`
   estimators  the same between phases `bare` (no context yet) and `idle`, and then prefill alone
@@ -74,29 +73,6 @@ def steady(torch, args, marks):
     begin = now(torch)
     heavy_for(torch, work, args.seconds)
     marks.phase("steady", begin, now(torch))
-
-
-def alternate(torch, args, marks):
-    work = burner(torch)
-    heavy_for(torch, work, 2)
-    # The levels between which it alternates: without them nothing could be compared.
-    begin = now(torch)
-    heavy_for(torch, work, 5)
-    middle = now(torch)
-    marks.phase("level_heavy", begin, middle)
-    time.sleep(1)
-    begin = now(torch)
-    time.sleep(4)
-    marks.phase("level_light", begin, now(torch))
-    edge = now(torch)
-    for _ in range(args.phases):
-        heavy_for(torch, work, args.heavy_ms / 1e3)
-        middle = now(torch)
-        time.sleep(args.light_ms / 1e3)
-        end = now(torch)
-        marks.phase("heavy", edge, middle)
-        marks.phase("light", middle, end)
-        edge = end
 
 
 def llama(torch, args, marks):
@@ -278,11 +254,8 @@ def check(path, args):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("mode", choices=["steady", "alternate", "llama", "estimators", "overhead", "check"])
+    parser.add_argument("mode", choices=["steady", "llama", "estimators", "overhead", "check"])
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--heavy-ms", type=float, default=100)
-    parser.add_argument("--light-ms", type=float, default=100)
-    parser.add_argument("--phases", type=int, default=200)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--input", type=int, default=1024)
@@ -299,7 +272,7 @@ def main():
     marks = Marks()
     if args.mode == "estimators":
         marks.phase("bare", bare, bare + int(args.seconds * 1e9))
-    {"steady": steady, "alternate": alternate}.get(args.mode, llama)(torch, args, marks)
+    {"steady": steady}.get(args.mode, llama)(torch, args, marks)
     marks.send()
 
 
