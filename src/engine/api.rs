@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lem_record::FinishReason;
+use lem_record::{FinishReason, Record};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,12 @@ pub trait Engine: Send {
         events: &mut dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), EngineError>;
+
+    /// What the engine itself tells of the cycle that just ended: its metrics, its ledger.
+    /// Called between two measured windows.
+    fn after_cycle(&mut self, _cycle: u32) -> Vec<Record> {
+        Vec::new()
+    }
 
     /// Natural-log probabilities of `tokens[1..]`, each given those before it.
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError>;

@@ -15,13 +15,19 @@ pub const BUILT: &[&str] = &[
     "candle",
 ];
 
-/// Loads the model in the configured engine.
-pub fn open(config: &Config, files: &ModelFiles) -> Result<Box<dyn Engine>, EngineError> {
+/// Whether lem finds and opens the model's files itself. Servers and workers do it themselves.
+pub const fn opens_files(backend: Backend) -> bool {
+    matches!(backend, Backend::Candle | Backend::Torch)
+}
+
+/// Loads the model in the configured engine, or attaches to a server that has it.
+/// `files` is there where [`opens_files`] says so.
+pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<Box<dyn Engine>, EngineError> {
     match config.backend {
         #[cfg(feature = "candle")]
         Backend::Candle => {
             let options = candle::LoadOptions::from_config(config);
-            Ok(Box::new(candle::load(files, &options)?))
+            Ok(Box::new(candle::load(found(config, files)?, &options)?))
         }
         other => {
             let _ = files;
@@ -31,4 +37,18 @@ pub fn open(config: &Config, files: &ModelFiles) -> Result<Box<dyn Engine>, Engi
             ))
         }
     }
+}
+
+/// The files of an engine that opens them.
+#[allow(dead_code, reason = "a build may have no such engine")]
+fn found<'a>(
+    config: &Config,
+    files: Option<&'a ModelFiles>,
+) -> Result<&'a ModelFiles, EngineError> {
+    files.ok_or_else(|| {
+        EngineError::new(
+            format!("The {} engine was given no model", config.backend.as_str()),
+            "Set model_name",
+        )
+    })
 }

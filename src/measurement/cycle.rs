@@ -88,6 +88,9 @@ pub(super) fn run(
     for span in spans {
         session.recorder.record(Record::Span(span));
     }
+    for record in session.engine.after_cycle(cycle) {
+        session.recorder.record(record);
+    }
     let complete = outcome.is_ok() && !session.cancel.is_cancelled();
     if complete {
         session

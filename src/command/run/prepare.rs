@@ -54,7 +54,9 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let mut bar = ByteBar::new();
     let gathered = workload::gather(config, &options, &mut bar).map_err(refused)?;
     let name = config.model_name.as_deref().unwrap_or_default();
-    let files = model::resolve(name, &options, &mut bar).map_err(refused)?;
+    let files = engine::opens_files(config.backend)
+        .then(|| model::resolve(name, &options, &mut bar).map_err(refused))
+        .transpose()?;
     drop(bar);
 
     let mut bare_baseline = Vec::new();
@@ -71,7 +73,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         bare_baseline.extend(known.map(Record::Table));
     }
     say(&format!("Loading {name}"));
-    let engine = engine::open(config, &files).map_err(refused)?;
+    let engine = engine::open(config, files.as_ref()).map_err(refused)?;
     let workload = workload::build_from(config, gathered, engine.as_ref()).map_err(refused)?;
     Ok(Prepared {
         environment,
