@@ -49,6 +49,8 @@ pub enum Verb {
     },
     /// Show this machine's power and state to Prometheus or OTLP, for as long as it lives
     Monitor(MonitorArgs),
+    /// Find out how this machine's GPUs tell their power, for all later runs
+    Calibrate(CalibrateArgs),
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
@@ -225,6 +227,32 @@ pub struct MonitorArgs {
     /// Send over OTLP
     #[arg(long)]
     pub otlp: bool,
+}
+
+/// Finds the lag, the averaging window and the update period of each power reading of this
+/// machine's GPUs, from a load of known times.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem calibrate                                   every visible GPU, with lem's own load
+  lem calibrate --gpu 0 --seconds 120             one GPU, longer
+  lem calibrate --gpu 0 -- ./burn                 with a command that keeps the GPU busy
+
+What is found is kept in lem's cache, by board and driver, and used by every later run on this
+machine; `lem env` says whether a GPU is calibrated. The GPU should have no other work. A command
+is stopped and continued by signals; it has to run for the whole time.")]
+pub struct CalibrateArgs {
+    /// GPUs, counted as the visible ones are; all without it
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub gpu: Vec<u32>,
+    /// How long each GPU is driven, seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 40, value_parser = clap::value_parser!(u32).range(10..=3600))]
+    pub seconds: u32,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// A command that keeps the GPU busy, in place of lem's own load
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 const FORMAT_HELP: &str = "What standard output gets: a table, or one JSON object (the result)";

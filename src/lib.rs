@@ -13,6 +13,7 @@
 //! [`sinks`] is the only place that names the sinks.
 
 pub mod analysis;
+pub mod calibrate;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -12,7 +12,7 @@ use lem_record::{Record, Recorder as _, RunStarted, RunStatus, Warning};
 use serde_json::Value;
 
 use super::run::{self, flags, prepare, started};
-use super::{Exit, Failure, close, export, results, say, settings, show, summary};
+use super::{Exit, Failure, close, env, export, results, say, settings, show, summary};
 use crate::cli::{ExecArgs, Format};
 use crate::config::{FlagValue, Resolved};
 use crate::engine::Cancel;
@@ -58,8 +58,7 @@ pub fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
     };
 
     let config = &resolved.config;
-    let visible = resolved.ecosystem.get("CUDA_VISIBLE_DEVICES");
-    let detected = meter::detect_for_command(config, visible);
+    let detected = meter::detect_for_command(config, &env::outside(&resolved.ecosystem));
     let sources: Vec<Source> = detected.sources().cloned().collect();
     let absent = detected.absent;
     let interval = Duration::from_millis(u64::from(config.measurement.interval_ms));

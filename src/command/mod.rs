@@ -1,5 +1,6 @@
 //! One file a verb, and what they share: exit codes, output, failure.
 
+mod calibrate;
 mod close;
 mod completions;
 mod config;
@@ -83,6 +84,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Export(args) => export::export(&args),
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
+        Verb::Calibrate(args) => calibrate::calibrate(&args),
         Verb::Monitor(args) => monitor::monitor(&args),
         Verb::Verify(args) => verify::verify(&args),
         Verb::Config(verb) => config::config(&verb),

@@ -13,7 +13,7 @@ use super::run::{flags, started};
 use super::{Exit, Failure, Outcome, env, say, settings};
 use crate::cli::{MonitorArgs, SinkArgs};
 use crate::config::{Config, FlagValue, Resolved};
-use crate::meter::{self, Component, Detected, Source, gpu};
+use crate::meter::{self, Component, Detected, Outside, Source, gpu};
 use crate::monitor::{Meters, Watch};
 use crate::{environment, sinks};
 
@@ -56,10 +56,9 @@ pub fn monitor(args: &MonitorArgs) -> Outcome {
         .map_err(|error| Failure::failed(error.to_string()))?;
     let board = spool.live().unwrap_or_default();
     let interval = Duration::from_millis(u64::from(config.measurement.interval_ms));
-    let visible = resolved.ecosystem.get("CUDA_VISIBLE_DEVICES");
     let machine = Machine {
         config,
-        visible: visible.map(str::to_owned),
+        outside: env::outside(&resolved.ecosystem),
         driver: false,
     };
     let mut watch = Watch::new(machine, interval, board);
@@ -173,7 +172,7 @@ fn exporters(config: &mut Config, resolved: &Resolved) -> Result<Vec<Box<dyn Exp
 /// This machine's sensors.
 struct Machine {
     config: Config,
-    visible: Option<String>,
+    outside: Outside,
     /// The NVIDIA driver was loaded when we looked last.
     driver: bool,
 }
@@ -190,7 +189,7 @@ impl Meters for Machine {
             gpu::restart();
         }
         self.driver = Self::driver();
-        meter::detect_for_command(&self.config, self.visible.as_deref())
+        meter::detect_for_command(&self.config, &self.outside)
     }
 
     fn appeared(&self, known: &[Source]) -> bool {

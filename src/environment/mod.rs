@@ -74,12 +74,12 @@ pub struct Environment {
 /// Looks at this machine.
 pub fn collect(inputs: &Inputs<'_>) -> Environment {
     let vendor = layers::cpuid_vendor();
-    collect_in(&Root::system(), &gpu::open(), vendor.as_deref(), inputs)
+    collect_in(&Root::system(), &gpu::open(None), vendor.as_deref(), inputs)
 }
 
 /// Temperatures and throttling now: for the end of the run, beside [`Environment::thermal`].
 pub fn thermal() -> Thermal {
-    thermal::collect(&Root::system(), &gpu::open())
+    thermal::collect(&Root::system(), &gpu::open(None))
 }
 
 fn collect_in(

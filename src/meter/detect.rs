@@ -1,6 +1,7 @@
 //! What this machine can measure, what is modelled, and what is absent and why.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -66,24 +67,42 @@ impl Source {
     }
 }
 
-/// Looks at this machine. `visible_gpus` is the value of CUDA_VISIBLE_DEVICES.
-pub fn detect(config: &Config, visible_gpus: Option<&str>) -> Detected {
-    detect_in(&Root::system(), &gpu::open(), config, visible_gpus)
+/// What of this process's surroundings the meters depend on.
+#[derive(Clone, Debug, Default)]
+pub struct Outside {
+    /// The value of CUDA_VISIBLE_DEVICES.
+    pub visible_gpus: Option<String>,
+    /// The folder with what `lem calibrate` found of the boards here.
+    pub calibrations: Option<PathBuf>,
+}
+
+impl Outside {
+    fn gpus(&self) -> Gpus {
+        gpu::open(self.calibrations.as_deref())
+    }
+}
+
+/// Looks at this machine.
+pub fn detect(config: &Config, outside: &Outside) -> Detected {
+    let visible = outside.visible_gpus.as_deref();
+    detect_in(&Root::system(), &outside.gpus(), config, visible)
 }
 
 /// As [`detect`], for a command: this process is none of its own.
-pub fn detect_for_command(config: &Config, visible_gpus: Option<&str>) -> Detected {
-    detect_whose(&Root::system(), &gpu::open(), config, visible_gpus, false)
+pub fn detect_for_command(config: &Config, outside: &Outside) -> Detected {
+    let visible = outside.visible_gpus.as_deref();
+    detect_whose(&Root::system(), &outside.gpus(), config, visible, false)
 }
 
 /// As [`detect`], for a run: GPUs that its engine does not use are left alone, unless
 /// `gpus` names them. An idle card's joules are none of the run's.
-pub fn detect_for_run(config: &Config, visible_gpus: Option<&str>) -> Detected {
+pub fn detect_for_run(config: &Config, outside: &Outside) -> Detected {
     if !config.gpus.is_empty() || config.backend != Backend::Candle {
-        return detect(config, visible_gpus);
+        return detect(config, outside);
     }
     let unused = "the embedded engine runs on the processor and uses no GPU".to_owned();
-    let mut detected = detect_in(&Root::system(), &Err(unused), config, visible_gpus);
+    let visible = outside.visible_gpus.as_deref();
+    let mut detected = detect_in(&Root::system(), &Err(unused), config, visible);
     let gpus = |absent: &&mut Absent| absent.component == Component::Gpu;
     for absent in detected.absent.iter_mut().filter(gpus) {
         absent.remedy = "list GPUs in `gpus` to measure them all the same".to_owned();
@@ -331,7 +350,7 @@ mod tests {
     /// This machine, whatever it is: the run that every user makes.
     #[test]
     fn this_machine_is_sampled_from_edge_to_edge() {
-        let detected = detect(&Config::default(), None);
+        let detected = detect(&Config::default(), &Outside::default());
         let inventory = detected.inventory();
         let ids: BTreeSet<_> = inventory.sources.iter().map(|s| &s.id).collect();
         assert_eq!(ids.len(), inventory.sources.len(), "ids are given once");

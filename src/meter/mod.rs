@@ -23,7 +23,9 @@ pub mod sampler;
 mod testing;
 
 pub use api::*;
-pub use detect::{Detected, Inventory, detect, detect_for_command, detect_for_run, detect_in};
+pub use detect::{
+    Detected, Inventory, Outside, detect, detect_for_command, detect_for_run, detect_in,
+};
 pub use found::Absent;
 pub use process::{peak_memory_bytes, reset_peak_memory};
 pub use sampler::{

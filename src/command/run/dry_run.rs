@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{prepare, started};
 use crate::cli::{Format, RunArgs};
-use crate::command::{Exit, Outcome, json, show};
+use crate::command::{Exit, Outcome, env, json, show};
 use crate::config::Resolved;
 use crate::meter;
 use crate::sinks::{self, Kind};
@@ -60,7 +60,7 @@ pub fn dry_run(args: &RunArgs, resolved: &Resolved, exporters: &[Box<dyn Exporte
 
 fn intend(args: &RunArgs, resolved: &Resolved, exporters: &[Box<dyn Exporter>]) -> Intention {
     let config = &resolved.config;
-    let detected = meter::detect_for_run(config, resolved.ecosystem.get("CUDA_VISIBLE_DEVICES"));
+    let detected = meter::detect_for_run(config, &env::outside(&resolved.ecosystem));
     let meters = detected.sources().map(|source| MeterTold {
         id: source.id.clone(),
         name: source.name.clone(),

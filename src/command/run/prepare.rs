@@ -35,7 +35,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let ecosystem = &resolved.ecosystem;
     let environment = surroundings(resolved);
 
-    let detected = meter::detect_for_run(config, ecosystem.get("CUDA_VISIBLE_DEVICES"));
+    let detected = meter::detect_for_run(config, &env::outside(ecosystem));
     let sources: Vec<Source> = detected.sources().cloned().collect();
     let interval = Duration::from_millis(u64::from(config.measurement.interval_ms));
     let sampler = Sampler::start(detected.meters, interval).map_err(|error| {

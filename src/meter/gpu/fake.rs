@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::{Activity, Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Reading};
+use super::{Activity, Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Reading, Smear};
 use crate::environment::Fact;
 
 pub(crate) fn gpu(index: u32) -> Gpu {
@@ -13,9 +13,16 @@ pub(crate) fn gpu(index: u32) -> Gpu {
         name: "NVIDIA H100 80GB HBM3".into(),
         uuid: format!("GPU-{index}c0ffee"),
         mig: false,
-        average_window_s: Some(1.0),
-        instant_window_s: Some(0.025),
-        ring_lag_s: Some(0.015),
+        ring: Smear {
+            lag_s: Some(0.015),
+            ..Smear::default()
+        },
+        instant: Smear {
+            lag_s: None,
+            ..Smear::mean_of(0.025)
+        },
+        average: Smear::mean_of(1.0),
+        calibrated: Err("it was never calibrated".into()),
     }
 }
 

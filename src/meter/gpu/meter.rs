@@ -12,7 +12,7 @@ use lem_record::{How, Stamp};
 
 use super::ring::{self, Ring};
 use super::select::select;
-use super::{Activity, Gpu, GpuBackend, GpuError, Gpus, Reading, THROTTLES};
+use super::{Activity, Gpu, GpuBackend, GpuError, Gpus, Reading, Smear, THROTTLES};
 use crate::meter::found::{Absent, Found, column};
 use crate::meter::{Component, Meter, SampleSink, Sensor, Source, SourceColumn};
 
@@ -356,6 +356,10 @@ fn power(backend: &dyn GpuBackend, position: usize, gpu: &Gpu) -> Result<Power, 
         Ok(_) => "; energy counter at the edges",
         Err(_) => "",
     };
+    let calibrated = match &gpu.calibrated {
+        Ok(day) => format!("; lag and window of this board calibrated on {day}"),
+        Err(_) => String::new(),
+    };
     let ring = backend.power_samples(position, 0);
     let update_ns = ring.ok().as_deref().and_then(ring::update_ns);
     if let Some(update_ns) = update_ns.filter(|update_ns| *update_ns <= RING_AT_LEAST_NS) {
@@ -363,53 +367,50 @@ fn power(backend: &dyn GpuBackend, position: usize, gpu: &Gpu) -> Result<Power, 
         return Ok(Power {
             from: From::Ring { update_ns },
             method: format!(
-                "NVML sample ring of the driver, a sample in {:.0} ms{counter}",
+                "NVML sample ring of the driver, a sample in {:.0} ms{counter}{calibrated}",
                 update_s * 1e3
             ),
             sensor: Sensor {
-                window_s: Some(update_s),
+                window_s: gpu.ring.window_s.or(Some(update_s)),
                 update_s: Some(update_s),
-                lag_s: gpu.ring_lag_s,
-                gain_relative: Some(GAIN_RELATIVE),
-                resolution_j: None,
+                ..sensor_of(gpu.ring)
             },
         });
     }
-    let sensor = Sensor {
-        update_s: Some(0.1),
-        gain_relative: Some(GAIN_RELATIVE),
-        ..Sensor::default()
-    };
     let no_ring = "; the driver keeps no finer samples, so that short phases are not told apart";
     if backend.read(position, Reading::PowerInstant).is_ok() {
         return Ok(Power {
             from: From::Field(Reading::PowerInstant),
             method: format!(
-                "NVML instantaneous power (field 186), a short window in each 100 ms{counter}{no_ring}"
+                "NVML instantaneous power (field 186), a short window in each 100 ms{counter}{no_ring}{calibrated}"
             ),
-            sensor: Sensor {
-                window_s: gpu.instant_window_s,
-                ..sensor
-            },
+            sensor: sensor_of(gpu.instant),
         });
     }
     backend.read(position, Reading::PowerAverage)?;
-    let method = match gpu.average_window_s {
-        Some(window_s) => {
-            format!("NVML power usage, averaged over {window_s} s{counter}{no_ring}")
-        }
-        None => format!("NVML power usage{counter}{no_ring}"),
+    let method = match gpu.average.window_s {
+        Some(window_s) => format!(
+            "NVML power usage, averaged over {} s{counter}{no_ring}{calibrated}",
+            (window_s * 1e3).round() / 1e3
+        ),
+        None => format!("NVML power usage{counter}{no_ring}{calibrated}"),
     };
     Ok(Power {
         from: From::Field(Reading::PowerAverage),
         method,
-        sensor: Sensor {
-            window_s: gpu.average_window_s,
-            // The mean of a window is that of its middle.
-            lag_s: gpu.average_window_s.map(|window_s| window_s / 2.0),
-            ..sensor
-        },
+        sensor: sensor_of(gpu.average),
     })
+}
+
+/// A field of NVML is renewed each 100 ms.
+fn sensor_of(smear: Smear) -> Sensor {
+    Sensor {
+        window_s: smear.window_s,
+        update_s: Some(0.1),
+        lag_s: smear.lag_s,
+        gain_relative: Some(GAIN_RELATIVE),
+        resolution_j: None,
+    }
 }
 
 struct GpuMeter {

@@ -8,12 +8,15 @@ mod nvml;
 mod ring;
 mod select;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::meter::find;
+pub(crate) use self::select::select;
+use crate::calibrate::{Calibration, Field};
 use crate::environment::Fact;
 
 /// The GPUs of this machine, or why there are none.
@@ -55,12 +58,55 @@ pub struct Gpu {
     pub uuid: String,
     /// It is cut into instances, and its power is that of all of them.
     pub mig: bool,
-    /// What [`Reading::PowerAverage`] is averaged over, seconds; absent where it is not known.
-    pub average_window_s: Option<f64>,
-    /// What [`Reading::PowerInstant`] is averaged over, seconds; absent where it is not known.
-    pub instant_window_s: Option<f64>,
-    /// How far a sample of the driver's ring lags, seconds; absent where it is not known.
-    pub ring_lag_s: Option<f64>,
+    /// Of a sample of the driver's ring.
+    pub ring: Smear,
+    /// Of [`Reading::PowerInstant`].
+    pub instant: Smear,
+    /// Of [`Reading::PowerAverage`].
+    pub average: Smear,
+    /// The day on which this board was calibrated, or why what is known is of its kind alone.
+    pub calibrated: Result<String, String>,
+}
+
+/// How a power reading shows the truth; absent: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Smear {
+    /// Time that a reading is averaged over, seconds.
+    pub window_s: Option<f64>,
+    /// How far a reading lags, seconds.
+    pub lag_s: Option<f64>,
+}
+
+impl Smear {
+    /// The mean of a window is that of its middle.
+    pub const fn mean_of(window_s: f64) -> Self {
+        Self {
+            window_s: Some(window_s),
+            lag_s: Some(window_s / 2.0),
+        }
+    }
+}
+
+impl Gpu {
+    /// What was found on the board itself goes before what is known of its kind.
+    pub fn calibrate(&mut self, found: Result<Calibration, String>) {
+        self.calibrated = found.map(|calibration| {
+            for (field, smear) in [
+                (Field::Ring, &mut self.ring),
+                (Field::Instant, &mut self.instant),
+                (Field::Average, &mut self.average),
+            ] {
+                if let Some(fit) = calibration.fields.get(field.as_str()) {
+                    *smear = Smear {
+                        window_s: Some(fit.window_s),
+                        lag_s: Some(fit.lag_s),
+                    };
+                }
+            }
+            let day = calibration.made_at.get(..10);
+            day.unwrap_or(&calibration.made_at).to_owned()
+        });
+    }
 }
 
 /// Shares of a time, 0 to 1.
@@ -172,12 +218,59 @@ pub fn restart() {
 }
 
 /// The GPUs that a driver shows.
+///
+/// `calibrations` is the folder with what `lem calibrate` found, where there is one.
 #[cfg(feature = "nvml")]
-pub fn open() -> Gpus {
-    nvml::open()
+pub fn open(calibrations: Option<&Path>) -> Gpus {
+    nvml::open(calibrations)
 }
 
 #[cfg(not(feature = "nvml"))]
-pub fn open() -> Gpus {
+pub fn open(_calibrations: Option<&Path>) -> Gpus {
     Err("this lem was built without the feature `nvml`".into())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::calibrate::{FORMAT, Fit, Shape};
+
+    #[test]
+    fn what_was_found_on_the_board_goes_before_what_is_known_of_its_kind() {
+        let fit = Fit {
+            shape: Shape::LowPass,
+            lag_s: 0.017,
+            u_lag_s: 0.001,
+            window_s: 0.045,
+            u_window_s: 0.002,
+            update_s: 0.02,
+            idle_watts: 120.0,
+            busy_watts: 380.0,
+            explained: 0.99,
+        };
+        let mut gpu = fake::gpu(0);
+        let (instant, average) = (gpu.instant, gpu.average);
+        gpu.calibrate(Ok(Calibration {
+            format: FORMAT,
+            uuid: gpu.uuid.clone(),
+            name: gpu.name.clone(),
+            driver: "580".into(),
+            made_at: "2026-11-24T20:00:00Z".into(),
+            fields: BTreeMap::from([("ring".into(), fit)]),
+        }));
+        assert_eq!(gpu.ring.window_s, Some(0.045));
+        assert_eq!(gpu.ring.lag_s, Some(0.017));
+        assert_eq!((gpu.instant, gpu.average), (instant, average));
+        assert_eq!(gpu.calibrated, Ok("2026-11-24".into()));
+        gpu.calibrate(Err("it was never calibrated".into()));
+        assert_eq!(
+            gpu.ring.window_s,
+            Some(0.045),
+            "a failed look changes nothing"
+        );
+    }
 }

@@ -1,6 +1,7 @@
 //! NVIDIA's management library, loaded when lem runs: a machine without it is not an error.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nvml_wrapper::GpmSample;
@@ -13,7 +14,8 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::gpm::gpm_metrics_get;
 use nvml_wrapper::structs::device::FieldId;
 
-use super::{Activity, Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Gpus, Reading};
+use super::{Activity, Gpu, GpuBackend, GpuDriver, GpuError, GpuFacts, Gpus, Reading, Smear};
+use crate::calibrate;
 use crate::environment::Fact;
 
 const LIBRARY: &str = "libnvidia-ml.so.1";
@@ -58,7 +60,7 @@ pub(super) fn restart() {
     }
 }
 
-pub(super) fn open() -> Gpus {
+pub(super) fn open(calibrations: Option<&Path>) -> Gpus {
     let nvml = library()?;
     let count = nvml
         .device_count()
@@ -72,7 +74,12 @@ pub(super) fn open() -> Gpus {
     for index in 0..count {
         // One that is lost already, or that this user may not open, is not among them.
         if let Ok(device) = nvml.device_by_index(index) {
-            backend.gpus.push(identify(index, &device));
+            let mut gpu = identify(index, &device);
+            if let Some(folder) = calibrations {
+                let driver = nvml.sys_driver_version().unwrap_or_default();
+                gpu.calibrate(calibrate::load(folder, &gpu.uuid, &driver));
+            }
+            backend.gpus.push(gpu);
             backend.devices.push(device);
             backend.gpm.push(Mutex::new(None));
         }
@@ -103,23 +110,33 @@ fn identify(index: u32, device: &Device<'static>) -> Gpu {
         .split([' ', '-'])
         .any(|word| matches!(word, "A100" | "A30" | "A800"));
     let architecture = device.architecture().ok();
-    // Both from arXiv 2312.02741 (SC'24), which looked at boards up to Hopper.
-    let average_window_s =
-        match architecture {
-            Some(
-                DeviceArchitecture::Ampere | DeviceArchitecture::Ada | DeviceArchitecture::Hopper,
-            ) if !ga100 => Some(1.0),
-            _ => None,
-        };
+    let known = |is: bool, smear: Smear| if is { smear } else { Smear::default() };
+    // Both windows from arXiv 2312.02741 (SC'24), which looked at boards up to Hopper.
+    let averages = matches!(
+        architecture,
+        Some(DeviceArchitecture::Ampere | DeviceArchitecture::Ada | DeviceArchitecture::Hopper)
+    ) && !ga100;
     let hopper = matches!(architecture, Some(DeviceArchitecture::Hopper));
+    let instant = known(
+        ga100 || hopper,
+        Smear {
+            lag_s: None, // its delay is not in the paper
+            ..Smear::mean_of(0.025)
+        },
+    );
+    // Seen on one H100 with square waves and with phases of known energy: 10 to 20 ms.
+    let ring = Smear {
+        lag_s: hopper.then_some(0.015),
+        ..Smear::default()
+    };
     Gpu {
         index,
         uuid: device.uuid().unwrap_or_else(|_| format!("index {index}")),
         mig: device.mig_mode().is_ok_and(|mode| mode.current != 0),
-        average_window_s,
-        instant_window_s: (ga100 || hopper).then_some(0.025),
-        // Seen on one H100 with square waves and with phases of known energy: 10 to 20 ms.
-        ring_lag_s: hopper.then_some(0.015),
+        ring,
+        instant,
+        average: known(averages, Smear::mean_of(1.0)),
+        calibrated: Err("nobody looked for a calibration".into()),
         name,
     }
 }
@@ -353,7 +370,7 @@ mod tests {
     /// Where there is no driver the reason is told; where there is one, it answers.
     #[test]
     fn the_real_library_answers_or_says_why_not() {
-        match open() {
+        match open(None) {
             Err(reason) => assert!(reason.contains("NVIDIA"), "{reason}"),
             Ok(backend) => {
                 for (position, gpu) in backend.gpus().iter().enumerate() {

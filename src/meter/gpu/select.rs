@@ -4,7 +4,7 @@ use super::Gpu;
 
 /// The chosen GPUs, as positions in `gpus`, and what was asked for in vain.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Selection {
+pub(crate) struct Selection {
     pub chosen: Vec<usize>,
     pub unknown: Vec<String>,
 }
@@ -15,7 +15,7 @@ pub(super) struct Selection {
 /// CUDA ends the list at the first entry that it does not know; so do we. An index is taken in
 /// the order of the PCI bus; CUDA does so with CUDA_DEVICE_ORDER=PCI_BUS_ID, and on machines
 /// with GPUs of one kind.
-pub(super) fn select(gpus: &[Gpu], visible: Option<&str>, wanted: &[u32]) -> Selection {
+pub(crate) fn select(gpus: &[Gpu], visible: Option<&str>, wanted: &[u32]) -> Selection {
     let mut selection = Selection::default();
     let mut seen: Vec<usize> = Vec::new();
     match visible {
