@@ -5,6 +5,7 @@ use lem_record::How;
 
 use super::blur::{Blur, Carried};
 use super::data::Window;
+use super::deconvolve::{self, Calibrated, Share};
 use super::phases::{self, PhaseWindows};
 use super::sensors::{Curve, Sensor};
 use super::sheet::{Obtained, Reading};
@@ -197,15 +198,17 @@ pub fn split(
 }
 
 /// Energy of one sensor in the windows of one phase, whatever the others are; the windows are
-/// in order and disjoint.
+/// in order and disjoint. `cuts_ns` are other times at which the load may have changed.
 pub fn phase_energy(
     sensor: &Sensor,
     energy: &SensorEnergy,
     cycle: Window,
     windows: &[Window],
+    cuts_ns: &[u64],
     what: &str,
 ) -> Obtained {
-    let found = phase_energies(sensor, energy, cycle, &[(what, windows)]).pop();
+    let phases = [(what, windows)];
+    let found = phase_energies_cut(sensor, energy, cycle, &phases, cuts_ns).pop();
     found.unwrap_or_else(|| Err("it was not computed".into()))
 }
 
@@ -219,7 +222,18 @@ pub fn phase_energies(
     cycle: Window,
     phases: &[(&str, &[Window])],
 ) -> Vec<Obtained> {
-    match Shape::of(sensor, energy, cycle, phases) {
+    phase_energies_cut(sensor, energy, cycle, phases, &[])
+}
+
+/// As [`phase_energies`]; `cuts_ns` are other times at which the load may have changed.
+fn phase_energies_cut(
+    sensor: &Sensor,
+    energy: &SensorEnergy,
+    cycle: Window,
+    phases: &[(&str, &[Window])],
+    cuts_ns: &[u64],
+) -> Vec<Obtained> {
+    match Shape::of(sensor, energy, cycle, phases, cuts_ns) {
         Ok(shape) => phases
             .iter()
             .zip(&shape.carried)
@@ -244,6 +258,20 @@ fn tiles(cycle: Window, named: &[(&str, &[Window])]) -> Vec<(Option<usize>, Wind
     tiles
 }
 
+/// When the load may have changed: at the edges of the cycle, of the phases, and at the cuts.
+fn edges_ns(cycle: Window, named: &[(&str, &[Window])], cuts_ns: &[u64]) -> Vec<u64> {
+    let windows = named.iter().flat_map(|(_, windows)| windows.iter());
+    let mut edges: Vec<u64> = windows
+        .flat_map(|w| [w.start_ns, w.end_ns])
+        .chain(cuts_ns.iter().copied())
+        .filter(|t| (cycle.start_ns..cycle.end_ns).contains(t))
+        .chain([cycle.start_ns, cycle.end_ns])
+        .collect();
+    edges.sort_unstable();
+    edges.dedup();
+    edges
+}
+
 /// The series that tells how a cycle's energy lies over its phases.
 struct Shape<'a> {
     sensor: &'a Sensor,
@@ -255,6 +283,8 @@ struct Shape<'a> {
     update_s: f64,
     /// One a phase.
     carried: Vec<Carried>,
+    /// Where the sensor was calibrated.
+    calibrated: Option<Calibrated>,
 }
 
 impl<'a> Shape<'a> {
@@ -263,6 +293,7 @@ impl<'a> Shape<'a> {
         energy: &SensorEnergy,
         cycle: Window,
         phases: &[(&str, &[Window])],
+        cuts_ns: &[u64],
     ) -> Result<Self, String> {
         let power = sensor.power.as_ref().zip(energy.integral);
         let counter = sensor.counter.as_ref().zip(energy.counter);
@@ -297,6 +328,16 @@ impl<'a> Shape<'a> {
                 whole += (first.step() - last.step()) * blur.carried_s();
             }
         }
+        let calibrated = Some(&curve.spec)
+            .filter(|_| sensor.how == How::Measured && !by_counter)
+            .and_then(|spec| spec.kernel)
+            .and_then(|kernel| {
+                let edges = edges_ns(cycle, phases, cuts_ns);
+                Calibrated::of(&curve.curve, &kernel, &edges, update_s)
+            });
+        if let Some(calibrated) = &calibrated {
+            whole = calibrated.energy(&[cycle]).joules;
+        }
         let scale = if whole > 0.0 {
             energy.total.value / whole
         } else {
@@ -310,12 +351,18 @@ impl<'a> Shape<'a> {
             counted: energy.counted,
             update_s,
             carried,
+            calibrated,
         })
     }
 
     fn energy(&self, phase: &str, windows: &[Window], carried: &Carried) -> Obtained {
         let (sensor, curve) = (self.sensor, &self.curve.curve);
         let measured = sensor.how == How::Measured;
+        if let Some((calibrated, kernel)) = self.calibrated.as_ref().zip(self.curve.spec.kernel) {
+            let shortest_s = deconvolve::shortest_s(&kernel, self.update_s);
+            phases::resolvable_from(windows, shortest_s, phase, &sensor.id)?;
+            return Ok(self.deconvolved(calibrated.energy(windows), windows));
+        }
         if measured {
             let window_s = self.curve.spec.window_s.filter(|_| !self.by_counter);
             let apart_s = self.update_s.max(window_s.unwrap_or(0.0));
@@ -358,6 +405,28 @@ impl<'a> Shape<'a> {
                 Some("modelled: the formula follows the load, no sensor saw the phase".into());
         }
         Ok(told)
+    }
+
+    fn deconvolved(&self, share: Share, windows: &[Window]) -> Reading {
+        let joules = share.joules * self.scale;
+        // What no reading saw is as open as without a calibration.
+        let unseen = if windows.is_empty() {
+            0.0
+        } else {
+            sampling_of(self.curve, windows)
+        };
+        let mut told = reading(
+            self.sensor,
+            joules,
+            share.random_j.hypot(unseen),
+            "power samples in the phase's windows, through the calibrated sensor",
+        );
+        if let Some(budget) = &mut told.budget {
+            budget.shared = share
+                .common_j
+                .hypot((self.scale - 1.0) * joules / 3f64.sqrt());
+        }
+        told
     }
 
     /// What is wrong in all windows alike: the lag, what is given back, the scale.

@@ -4,10 +4,12 @@
 //! and folds the complete ones into one for the run; [`records`] puts them into the log's
 //! own words. The same log gives the same numbers, whoever analyses it and when.
 
+mod banded;
 mod baseline;
 mod blur;
 mod carbon;
 mod data;
+mod deconvolve;
 mod energy;
 mod estimate;
 mod estimators;

@@ -107,13 +107,38 @@ pub fn resolvable(
     what: &str,
     sensor: &str,
 ) -> Result<(), String> {
-    let mean = seconds(windows) / windows.len().max(1) as f64;
-    if windows.is_empty() || mean >= UPDATES_TO_RESOLVE * update_s {
+    if lasts(windows, UPDATES_TO_RESOLVE * update_s) {
         return Ok(());
     }
     Err(format!(
         "not resolvable: a {what} phase lasts {:.0} ms on average, and {sensor} tells apart what is {:.0} ms apart; a phase must last three times that",
-        mean * 1e3,
+        mean_s(windows) * 1e3,
         update_s * 1e3
     ))
+}
+
+/// Whether windows are long enough for a calibrated sensor.
+pub fn resolvable_from(
+    windows: &[Window],
+    shortest_s: f64,
+    what: &str,
+    sensor: &str,
+) -> Result<(), String> {
+    if lasts(windows, shortest_s) {
+        return Ok(());
+    }
+    Err(format!(
+        "not resolvable: a {what} phase lasts {:.0} ms on average; {sensor}, as it is calibrated, tells phases of {:.0} ms and more",
+        mean_s(windows) * 1e3,
+        shortest_s * 1e3
+    ))
+}
+
+fn mean_s(windows: &[Window]) -> f64 {
+    seconds(windows) / windows.len().max(1) as f64
+}
+
+/// A hundredth is for clocks and rounding.
+fn lasts(windows: &[Window], at_least_s: f64) -> bool {
+    windows.is_empty() || mean_s(windows) >= 0.99 * at_least_s
 }

@@ -14,35 +14,17 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::meter::{Kernel, Shape};
+
 /// Stretches of time in which the load ran, seconds, in order.
 pub type Busy = [(f64, f64)];
 
 /// A reading of power: seconds, watts.
 pub type Read = (f64, f64);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Shape {
-    /// The mean of a window.
-    Window,
-    /// Exponential, of first order.
-    LowPass,
-}
-
-impl Shape {
-    const ALL: [Self; 2] = [Self::Window, Self::LowPass];
-
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Window => "window",
-            Self::LowPass => "low-pass",
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Fit {
-    pub shape: Shape,
+    pub kernel: Kernel,
     /// Seconds by which the middle of what a reading shows lies before it.
     pub lag_s: f64,
     /// Standard uncertainty of the lag, from fits to parts of the data.
@@ -105,18 +87,18 @@ pub fn fit(readings: &[Read], busy: &Busy, longest_s: f64) -> Result<Fit, FitErr
             FitError::DoesNotFollow(best.into_iter().fold(0.0, f64::max))
         })?;
     let size = readings.len().div_ceil(PARTS);
-    let parts: Vec<Point> = readings
+    let parts: Vec<Kernel> = readings
         .chunks(size)
         .filter(|part| part.len() >= MIN_READINGS / 2)
-        .map(|part| search(part, busy, best.shape, longest_s))
+        .map(|part| search(part, busy, best.kernel.shape, longest_s).kernel)
         .collect();
-    let spread = |of: fn(&Point) -> f64| standard_error(&parts.iter().map(of).collect::<Vec<_>>());
+    let spread = |of: fn(&Kernel) -> f64| standard_error(&parts.iter().map(of).collect::<Vec<_>>());
     Ok(Fit {
-        shape: best.shape,
-        lag_s: best.lag_s(),
-        u_lag_s: spread(Point::lag_s),
-        window_s: best.window_s(),
-        u_window_s: spread(Point::window_s),
+        kernel: best.kernel,
+        lag_s: best.kernel.lag_s(),
+        u_lag_s: spread(Kernel::lag_s),
+        window_s: best.kernel.window_s(),
+        u_window_s: spread(Kernel::window_s),
         update_s: median_distance(readings),
         idle_watts: best.idle,
         busy_watts: best.idle + best.rise,
@@ -127,30 +109,10 @@ pub fn fit(readings: &[Read], busy: &Busy, longest_s: f64) -> Result<Fit, FitErr
 /// One candidate and how well it explains the readings.
 #[derive(Clone, Copy, Debug)]
 struct Point {
-    shape: Shape,
-    delay_s: f64,
-    /// The window, or the time constant.
-    width_s: f64,
+    kernel: Kernel,
     idle: f64,
     rise: f64,
     explained: f64,
-}
-
-impl Point {
-    fn lag_s(&self) -> f64 {
-        self.delay_s
-            + match self.shape {
-                Shape::Window => self.width_s / 2.0,
-                Shape::LowPass => self.width_s,
-            }
-    }
-
-    fn window_s(&self) -> f64 {
-        match self.shape {
-            Shape::Window => self.width_s,
-            Shape::LowPass => self.width_s * 12f64.sqrt(),
-        }
-    }
 }
 
 /// A grid over delay and width, made finer around the best three times.
@@ -159,9 +121,11 @@ fn search(readings: &[Read], busy: &Busy, shape: Shape, longest_s: f64) -> Point
     let mut delays = (-0.1 * longest_s, longest_s);
     let mut widths = (1e-3, longest_s);
     let mut best = Point {
-        shape,
-        delay_s: 0.0,
-        width_s: 0.0,
+        kernel: Kernel {
+            shape,
+            delay_s: 0.0,
+            width_s: 1e-3,
+        },
         idle: 0.0,
         rise: 0.0,
         explained: f64::NEG_INFINITY,
@@ -180,8 +144,8 @@ fn search(readings: &[Read], busy: &Busy, shape: Shape, longest_s: f64) -> Point
             let step = 2.0 * (high - low) / GRID as f64;
             ((at - step).max(floor), at + step)
         };
-        delays = near(delays, best.delay_s, f64::NEG_INFINITY);
-        widths = near(widths, best.width_s, 1e-3);
+        delays = near(delays, best.kernel.delay_s, f64::NEG_INFINITY);
+        widths = near(widths, best.kernel.width_s, 1e-3);
     }
     best
 }
@@ -271,9 +235,11 @@ fn explain(readings: &[Read], seen: &Seen<'_>, delay_s: f64) -> Point {
     let (vxx, vxy, vyy) = (sxx - sx * sx / n, sxy - sx * sy / n, syy - sy * sy / n);
     let rise = if vxx > 0.0 { vxy / vxx } else { 0.0 };
     Point {
-        shape: seen.shape,
-        delay_s,
-        width_s: seen.width_s,
+        kernel: Kernel {
+            shape: seen.shape,
+            delay_s,
+            width_s: seen.width_s,
+        },
         idle: (sy - rise * sx) / n,
         rise,
         explained: if vyy > 0.0 { rise * vxy / vyy } else { 0.0 },
@@ -347,7 +313,7 @@ mod tests {
         for (delay, tau, update) in [(0.005, 0.012, 0.02), (0.0, 0.03, 0.02)] {
             let (readings, busy) = told(Shape::LowPass, delay, tau, update);
             let fit = fit(&readings, &busy, 0.1).unwrap();
-            assert_eq!(fit.shape, Shape::LowPass, "{fit:?}");
+            assert_eq!(fit.kernel.shape, Shape::LowPass, "{fit:?}");
             assert!((fit.lag_s - delay - tau).abs() < 0.001, "{fit:?}");
             assert!((fit.window_s - tau * 12f64.sqrt()).abs() < 0.004, "{fit:?}");
         }

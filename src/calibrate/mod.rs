@@ -11,7 +11,7 @@ mod store;
 mod wave;
 
 pub use cuda::CudaLoad;
-pub use fit::{Fit, FitError, MIN_READINGS, Shape, fit, renewed};
+pub use fit::{Fit, FitError, MIN_READINGS, fit, renewed};
 pub use load::{CommandLoad, Load, NoLoad};
 pub use store::{Calibration, FORMAT, StoreError, load, save};
 pub use wave::{Field, Wave, record};

@@ -86,12 +86,16 @@ pub fn load(folder: &Path, uuid: &str, driver: &str) -> Result<Calibration, Stri
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::super::fit::Shape;
     use super::*;
+    use crate::meter::{Kernel, Shape};
 
     fn calibration() -> Calibration {
         let ring = Fit {
-            shape: Shape::LowPass,
+            kernel: Kernel {
+                shape: Shape::LowPass,
+                delay_s: 0.005,
+                width_s: 0.01,
+            },
             lag_s: 0.015,
             u_lag_s: 0.001,
             window_s: 0.02,

@@ -171,7 +171,7 @@ fn rendered(told: &Told) -> String {
             field.clone(),
             pm(fit.lag_s, fit.u_lag_s),
             pm(fit.window_s, fit.u_window_s),
-            fit.shape.as_str().to_owned(),
+            fit.kernel.shape.as_str().to_owned(),
             ms(fit.update_s),
             format!("{:.0}", fit.idle_watts),
             format!("{:.0}", fit.busy_watts),

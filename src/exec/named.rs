@@ -47,6 +47,10 @@ pub fn put(context: &Context<'_>, cycle: &CycleData, sheet: &mut Sheet) {
         .iter()
         .map(|sensor| sensor_energy(sensor, cycle.window))
         .collect();
+    let marks = cycle.command.marked.iter();
+    let cuts_ns: Vec<u64> = marks
+        .flat_map(|m| [m.window.start_ns, m.window.end_ns])
+        .collect();
     for (name, phases) in by_name(&cycle.command.marked) {
         let windows = union(phases.iter().map(|p| p.window).collect());
         let length_ns = windows.iter().map(|w| w.len_ns()).sum::<u64>();
@@ -55,7 +59,7 @@ pub fn put(context: &Context<'_>, cycle: &CycleData, sheet: &mut Sheet) {
             let sensor = context.sensors.get(i).ok_or("there is no such sensor")?;
             let energy = energies.get(i).ok_or("there is no such sensor")?;
             let energy = energy.as_ref().map_err(Clone::clone)?;
-            phase_energy(sensor, energy, cycle.window, &windows, name)
+            phase_energy(sensor, energy, cycle.window, &windows, &cuts_ns, name)
         };
         let energy = match context.boundary.total.is_empty() {
             true => sheet.reading("energy.total"),

@@ -4,6 +4,8 @@ use lem_record::{Attributes, How};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Kernel;
+
 /// Reads one family of sensors. Lives on the sampler's thread.
 pub trait Meter: Send {
     /// `nvml`, `rapl`, `hwmon`, `modelled`, `process`.
@@ -91,6 +93,9 @@ pub struct Sensor {
     pub update_s: Option<f64>,
     /// How far a reading lags behind the truth, seconds.
     pub lag_s: Option<f64>,
+    /// What it makes of a step of power, where it was calibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<Kernel>,
     /// Gain error as a fraction of the reading, as the half-width of a rectangular distribution.
     pub gain_relative: Option<f64>,
     /// Smallest step of the energy counter, joules.

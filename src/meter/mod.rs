@@ -14,6 +14,7 @@ mod file;
 mod found;
 pub mod gpu;
 mod hwmon;
+mod kernel;
 mod load;
 mod modelled;
 mod process;
@@ -27,6 +28,7 @@ pub use detect::{
     Detected, Inventory, Outside, detect, detect_for_command, detect_for_run, detect_in,
 };
 pub use found::Absent;
+pub use kernel::{Kernel, Shape};
 pub use process::{peak_memory_bytes, reset_peak_memory};
 pub use sampler::{
     DroppedMeter, MissedReason, Options, Sampler, SourceMissed, Window, WindowStats,

@@ -37,14 +37,25 @@ fn alternation(seed: u64, heavy_ms: u64, light_ms: u64, response: Response) -> A
 }
 
 fn data(seed: u64, heavy_ms: u64, light_ms: u64, response: Response) -> RunData {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let sensor = json!({"window_s": 0.02, "update_s": 0.02, "lag_s": 0.015, "gain_relative": 0.05});
+    seen_by(&sensor, seed, heavy_ms, light_ms, response)
+}
+
+/// The same, as a sensor that is described so.
+fn seen_by(
+    sensor: &serde_json::Value,
+    seed: u64,
+    heavy_ms: u64,
+    light_ms: u64,
+    response: Response,
+) -> RunData {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut log = TestLog::started(json!([source(
         "gpu0",
         "gpu",
         "measured",
         &["sample.power"],
-        &sensor
+        sensor
     )]));
     let mut edges = Vec::new();
     let start = T0 + 500 * MS;
@@ -131,6 +142,43 @@ fn another_sensor_than_was_described_is_off_by_what_is_told() {
     }
 }
 
+/// A sensor that was calibrated is seen through, whichever shape it has.
+#[test]
+fn a_calibrated_sensor_tells_short_phases_exactly() {
+    for (shape, width, response) in [
+        ("low_pass", 0.010, filter as Response),
+        ("window", 0.02, average as Response),
+    ] {
+        let sensor = json!({
+            "window_s": 0.035, "update_s": 0.02, "lag_s": 0.015, "gain_relative": 0.05,
+            "kernel": {"shape": shape, "delay_s": 0.005, "width_s": width},
+        });
+        for (seed, heavy_ms, light_ms) in
+            [(21, 60, 60), (22, 62, 150), (23, 250, 80), (24, 500, 500)]
+        {
+            let analysis = analyse(&seen_by(&sensor, seed, heavy_ms, light_ms, response));
+            let (heavy, light) = levels(&analysis);
+            for (id, told, true_w) in [
+                ("power.prefill", heavy, HEAVY),
+                ("power.decode", light, LIGHT),
+            ] {
+                let quantity = analysis.run.quantity(id);
+                let u = quantity.uncertainty.unwrap();
+                let error = told / true_w - 1.0;
+                assert!(
+                    error.abs() < 0.01,
+                    "{shape} {id} {heavy_ms}/{light_ms}: {error}"
+                );
+                let statistical = 2.0 * u.statistical.unwrap();
+                assert!(
+                    (told - true_w).abs() < statistical.max(0.002 * true_w),
+                    "{shape} {id} {heavy_ms}/{light_ms}: {told} W, 2u {statistical}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn a_phase_of_any_name_is_told_alone_as_beside_the_others() {
     let data = data(11, 80, 120, average);
@@ -143,7 +191,7 @@ fn a_phase_of_any_name_is_told_alone_as_beside_the_others() {
         ("heavy", &windows.prefill, both.prefill),
         ("light", &windows.decode, both.decode),
     ] {
-        let alone = phase_energy(sensor, &energy, cycle.window, windows, name).unwrap();
+        let alone = phase_energy(sensor, &energy, cycle.window, windows, &[], name).unwrap();
         assert!(
             (alone.value / told.unwrap().value - 1.0).abs() < 1e-9,
             "{name}"
@@ -157,6 +205,7 @@ fn a_phase_of_any_name_is_told_alone_as_beside_the_others() {
             .window
             .clip(&super::super::Window::new(0, cycle.window.start_ns + MS))
             .unwrap()],
+        &[],
         "blink",
     );
     assert!(
@@ -164,4 +213,52 @@ fn a_phase_of_any_name_is_told_alone_as_beside_the_others() {
             .unwrap_err()
             .starts_with("not resolvable: a blink phase lasts 1 ms")
     );
+}
+
+/// A real H100, as its own calibration of a minute before described it: the levels of 200
+/// phases of 60 ms, and of 100 ms, against those held for 10 s.
+#[test]
+fn a_calibrated_h100_tells_phases_of_60_ms_within_3_percent() {
+    let text = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/power/h100-alternation.json"
+    ));
+    let recorded: serde_json::Value = serde_json::from_str(text).unwrap();
+    let ns = |seconds: &serde_json::Value| T0 + (seconds.as_f64().unwrap() * 1e9) as u64;
+    let sensor = json!({
+        "window_s": 0.0453, "update_s": 0.02, "lag_s": 0.0176, "gain_relative": 0.05,
+        "kernel": {"shape": "low_pass", "delay_s": 0.0045, "width_s": 0.0131},
+    });
+    for run in recorded["runs"].as_array().unwrap() {
+        let gpu = source("gpu0", "gpu", "measured", &["sample.power"], &sensor);
+        let mut log = TestLog::started(json!([gpu]));
+        let phases = run["phases"].as_array().unwrap();
+        assert_eq!(phases.len(), 400);
+        for phase in phases {
+            let name = if phase[2] == true {
+                "prefill"
+            } else {
+                "decode"
+            };
+            log.span(SpanKind::Phase, name, Some(0), ns(&phase[0]), ns(&phase[1]));
+        }
+        log.finished(0, ns(&phases[0][0]), ns(&phases[399][1]));
+        let samples = run["samples"].as_array().unwrap().iter();
+        let points: Vec<_> = samples
+            .map(|s| (ns(&s[0]), s[1].as_f64().unwrap()))
+            .collect();
+        log.samples("gpu0", "sample.power", How::Measured, &points);
+        let (heavy, light) = levels(&analyse(&RunData::from_log(&log.envelopes)));
+        for (told, held) in [
+            (heavy, &recorded["steady_w"]),
+            (light, &recorded["quiet_w"]),
+        ] {
+            let error = told / held.as_f64().unwrap() - 1.0;
+            assert!(
+                error.abs() < 0.03,
+                "{} ms: {told} W, {held} W held",
+                run["ms"]
+            );
+        }
+    }
 }

@@ -408,6 +408,7 @@ fn sensor_of(smear: Smear) -> Sensor {
         window_s: smear.window_s,
         update_s: Some(0.1),
         lag_s: smear.lag_s,
+        kernel: smear.kernel,
         gain_relative: Some(GAIN_RELATIVE),
         resolution_j: None,
     }

@@ -18,6 +18,7 @@ pub(super) use self::meter::find;
 pub(crate) use self::select::select;
 use crate::calibrate::{Calibration, Field};
 use crate::environment::Fact;
+use crate::meter::Kernel;
 
 /// The GPUs of this machine, or why there are none.
 pub type Gpus = Result<Arc<dyn GpuBackend>, String>;
@@ -75,6 +76,8 @@ pub struct Smear {
     pub window_s: Option<f64>,
     /// How far a reading lags, seconds.
     pub lag_s: Option<f64>,
+    /// All of it, where it was calibrated.
+    pub kernel: Option<Kernel>,
 }
 
 impl Smear {
@@ -83,6 +86,7 @@ impl Smear {
         Self {
             window_s: Some(window_s),
             lag_s: Some(window_s / 2.0),
+            kernel: None,
         }
     }
 }
@@ -100,6 +104,7 @@ impl Gpu {
                     *smear = Smear {
                         window_s: Some(fit.window_s),
                         lag_s: Some(fit.lag_s),
+                        kernel: Some(fit.kernel),
                     };
                 }
             }
@@ -237,12 +242,17 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::calibrate::{FORMAT, Fit, Shape};
+    use crate::calibrate::{FORMAT, Fit};
+    use crate::meter::Shape;
 
     #[test]
     fn what_was_found_on_the_board_goes_before_what_is_known_of_its_kind() {
         let fit = Fit {
-            shape: Shape::LowPass,
+            kernel: Kernel {
+                shape: Shape::LowPass,
+                delay_s: 0.004,
+                width_s: 0.013,
+            },
             lag_s: 0.017,
             u_lag_s: 0.001,
             window_s: 0.045,
