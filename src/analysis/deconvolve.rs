@@ -23,9 +23,11 @@ const STRETCH: f64 = 2.0;
 const WIDEST: usize = 48;
 /// Where the pieces are more than this, memory is the limit.
 const MOST_PIECES: u64 = 2_000_000;
-/// Pulls the power of a piece with less than one reading to its neighbours', in readings.
-const PULL: f64 = 0.3;
-const SLIGHT: f64 = 1e-6;
+/// Edges closer than this, in updates, are one: no reading tells what lies between them.
+const APART: f64 = 0.5;
+/// Holds neighbouring pieces together where the readings leave them open, in readings. Far
+/// too little to be seen where they do not.
+const PULL: f64 = 1e-4;
 
 #[derive(Clone, Debug)]
 pub struct Deconvolved {
@@ -55,7 +57,7 @@ impl Deconvolved {
         if !(kernel.is_sane() && piece_s.is_finite() && piece_s > 0.0) {
             return None;
         }
-        let mut edges_ns = pieces(edges_ns, ns(piece_s))?;
+        let mut edges_ns = pieces(&merged(edges_ns, ns(APART * update_s)), ns(piece_s))?;
         // Readings near the ends show what was before and after, too.
         let (first, last) = (*edges_ns.first()?, *edges_ns.last()?);
         let (first, last) = (
@@ -92,12 +94,10 @@ impl Deconvolved {
                 }
             }
         }
-        for (i, pair) in edges_ns.windows(3).enumerate() {
-            let shorter = (pair[1] - pair[0]).min(pair[2] - pair[1]) as f64 * 1e-9;
-            let pull = SLIGHT + PULL * (1.0 - shorter / update_s).max(0.0);
-            normal.add(i, i, pull);
-            normal.add(i + 1, i + 1, pull);
-            normal.add(i, i + 1, -pull);
+        for i in 0..n - 1 {
+            normal.add(i, i, PULL);
+            normal.add(i + 1, i + 1, PULL);
+            normal.add(i, i + 1, -PULL);
         }
         let normal = normal.factored()?;
         let watts = normal.solve(&right);
@@ -159,6 +159,18 @@ impl Deconvolved {
         let noise = squares / n * READINGS / (READINGS - 1.0) * n / effective_samples(&left);
         (joules, (variance.max(0.0) * noise).sqrt())
     }
+}
+
+/// Edges that lie together become one in their middle.
+fn merged(edges_ns: &[u64], apart_ns: u64) -> Vec<u64> {
+    let mut groups: Vec<(u64, u64)> = Vec::with_capacity(edges_ns.len());
+    for edge in edges_ns {
+        match groups.last_mut() {
+            Some((first, last)) if *edge - *first < apart_ns => *last = *edge,
+            _ => groups.push((*edge, *edge)),
+        }
+    }
+    groups.iter().map(|(a, b)| a + (b - a) / 2).collect()
 }
 
 /// Edges of the pieces: every edge of the load, and between two as many as leave each piece
