@@ -12,6 +12,7 @@ use lem_record::{Record, Recorder as _, RunStarted, RunStatus, Warning};
 use serde_json::Value;
 
 use super::run::{self, flags, prepare, started};
+use super::shared::Shared;
 use super::{Exit, Failure, close, env, export, results, say, settings, show, summary};
 use crate::cli::{ExecArgs, Format};
 use crate::config::{FlagValue, Resolved};
@@ -67,7 +68,9 @@ pub fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
     })?;
     let probe = Sampling::new(sampler);
     let started = describe(args, &resolved, &described, &sources, &absent)?;
+    let shared = Shared::look(config, &env::outside(&resolved.ecosystem));
     let mut first = Vec::new();
+    first.extend(shared.before(false).map(Record::Warning));
     if config.measurement.baseline.enabled {
         say("Measuring the idle power before the command");
         let rule = &config.measurement.baseline;
@@ -113,6 +116,9 @@ pub fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
     });
     // The command is over: a signal is for us again.
     exec::end_on_signal(Exit::Interrupted as i32);
+    if let Some(warning) = shared.after() {
+        spool.record(Record::Warning(warning));
+    }
     finish(args, &resolved, spool, delivery, measured)
 }
 

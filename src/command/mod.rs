@@ -12,6 +12,7 @@ mod monitor;
 mod results;
 mod run;
 mod settings;
+mod shared;
 mod sinks;
 mod summary;
 mod terminal;

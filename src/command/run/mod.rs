@@ -75,7 +75,11 @@ pub fn run(args: &RunArgs) -> Outcome {
     let delivery = Rc::new(delivery);
 
     let idle_cache = prepared.idle_cache.take();
+    let shared = prepared.shared.take();
     let outcome = measure(&resolved.config, prepared, &spool, &delivery, &cancel);
+    if let Some(warning) = shared.and_then(|shared| shared.after()) {
+        spool.record(Record::Warning(warning));
+    }
     finish(args, &resolved, spool, delivery, outcome, idle_cache)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use lem_record::{Record, Warning};
 
 use super::progress::ByteBar;
+use crate::command::shared::Shared;
 use crate::command::{Failure, env, say};
 use crate::config::{LoadFormat, Resolved};
 use crate::engine::{self, Cancel, Engine, EngineError};
@@ -28,6 +29,8 @@ pub struct Prepared {
     /// Where idle powers of this board are kept from run to run, where any is measured.
     pub idle_cache: Option<IdleCache>,
     pub notes: Vec<Warning>,
+    /// Where GPUs are measured.
+    pub shared: Option<Shared>,
 }
 
 pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure> {
@@ -59,6 +62,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         .transpose()?;
     drop(bar);
 
+    let shared = Shared::of_run(config, &env::outside(ecosystem));
     let mut bare_baseline = Vec::new();
     let loaded = format!("{} {name}", config.backend.as_str());
     let cache = options.cache.as_deref();
@@ -75,13 +79,17 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     say(&format!("Loading {name}"));
     let engine = engine::open(config, files.as_ref()).map_err(refused)?;
     let workload = workload::build_from(config, gathered, engine.as_ref()).map_err(refused)?;
+    let mut notes = workload.warnings.clone();
+    let attached = config.server.url.is_some();
+    notes.extend(shared.as_ref().and_then(|shared| shared.before(attached)));
     Ok(Prepared {
         environment,
         sources,
         absent: detected.absent,
         probe,
         engine,
-        notes: workload.warnings.clone(),
+        notes,
+        shared,
         workload,
         bare_baseline,
         idle_cache,

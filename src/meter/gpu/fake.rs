@@ -34,6 +34,7 @@ pub(crate) struct FakeGpus {
     /// Answers the question for power samples; by default there is no ring.
     pub ring: Mutex<Ring>,
     pub activity: Mutex<Result<Option<Activity>, GpuError>>,
+    pub processes: Mutex<Vec<u32>>,
 }
 
 type Ring = Box<dyn FnMut(u64) -> Result<Vec<(u64, f64)>, GpuError> + Send>;
@@ -61,6 +62,7 @@ impl FakeGpus {
             answers: Mutex::new(answers.map(|(what, value)| (what, Ok(value))).into()),
             throttles: Mutex::new(Ok(0x04)),
             ring: Mutex::new(Box::new(|_| Err(GpuError::NotSupported))),
+            processes: Mutex::new(vec![std::process::id()]),
             activity: Mutex::new(Ok(Some(Activity {
                 sm: 0.5,
                 tensor: 0.25,
@@ -112,7 +114,7 @@ impl GpuBackend for FakeGpus {
     }
 
     fn processes(&self, _gpu: usize) -> Result<Vec<u32>, GpuError> {
-        Ok(vec![std::process::id()])
+        Ok(self.processes.lock().unwrap().clone())
     }
 
     fn throttle_bits(&self, _gpu: usize) -> Result<u64, GpuError> {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub(crate) mod fake;
 mod meter;
+mod neighbours;
 #[cfg(feature = "nvml")]
 mod nvml;
 mod ring;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::meter::find;
+pub use self::neighbours::{Neighbour, neighbours};
 pub(crate) use self::select::select;
 use crate::calibrate::{Calibration, Field};
 use crate::environment::Fact;
