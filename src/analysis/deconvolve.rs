@@ -128,15 +128,12 @@ impl Deconvolved {
         let mut left = Vec::new();
         for window in windows {
             let from = self.edges_ns.partition_point(|e| *e <= window.start_ns);
-            for i in from.saturating_sub(1)..self.watts.len() {
-                let (start, end) = (self.edges_ns[i], self.edges_ns[i + 1]);
-                if start >= window.end_ns {
-                    break;
-                }
-                let inside = end
-                    .min(window.end_ns)
-                    .saturating_sub(start.max(window.start_ns));
-                seconds[i] += inside as f64 * 1e-9;
+            let first = from.saturating_sub(1);
+            let pieces = self.edges_ns.windows(2).zip(&mut seconds).skip(first);
+            for (piece, seconds) in pieces.take_while(|(piece, _)| piece[0] < window.end_ns) {
+                let end = piece[1].min(window.end_ns);
+                let inside = end.saturating_sub(piece[0].max(window.start_ns));
+                *seconds += inside as f64 * 1e-9;
             }
             let first = self
                 .residuals

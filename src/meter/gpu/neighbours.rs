@@ -47,7 +47,7 @@ pub fn neighbours(
 }
 
 fn name(root: &Root, pid: u32) -> Option<String> {
-    let comm = root.read(&format!("proc/{pid}/comm")).ok()?;
+    let comm = root.read(format!("proc/{pid}/comm")).ok()?;
     let name: String = comm
         .trim()
         .chars()
@@ -75,7 +75,7 @@ fn is_ours(root: &Root, pid: u32) -> bool {
 }
 
 fn parent(root: &Root, pid: u32) -> Option<u32> {
-    let status = root.read(&format!("proc/{pid}/status")).ok()?;
+    let status = root.read(format!("proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
     line.trim().parse().ok()
 }
@@ -122,7 +122,7 @@ mod tests {
             pid: 4_000_009,
             name: None,
         };
-        assert_eq!(of(true), [miner.clone()]);
+        assert_eq!(of(true), std::slice::from_ref(&miner));
         assert_eq!(of(false), [miner, unseen]);
         assert!(neighbours(&Err("none".into()), &root, None, &[], false).is_empty());
     }
