@@ -3,6 +3,7 @@
 mod api;
 #[cfg(feature = "candle")]
 pub mod candle;
+pub mod worker;
 
 pub use api::*;
 
@@ -13,6 +14,8 @@ use crate::model::ModelFiles;
 pub const BUILT: &[&str] = &[
     #[cfg(feature = "candle")]
     "candle",
+    "transformers",
+    "worker",
 ];
 
 /// Whether lem finds and opens the model's files itself. Servers and workers do it themselves.
@@ -20,8 +23,13 @@ pub const fn opens_files(backend: Backend) -> bool {
     matches!(backend, Backend::Candle | Backend::Torch)
 }
 
+/// Whether lem finds the files of this configuration's model.
+pub fn finds_files(config: &Config) -> bool {
+    opens_files(config.backend) || worker::fetched_by_lem(config)
+}
+
 /// Loads the model in the configured engine, or attaches to a server that has it.
-/// `files` is there where [`opens_files`] says so.
+/// `files` is there where [`finds_files`] says so.
 pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<Box<dyn Engine>, EngineError> {
     match config.backend {
         #[cfg(feature = "candle")]
@@ -29,6 +37,7 @@ pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<Box<dyn Engin
             let options = candle::LoadOptions::from_config(config);
             Ok(Box::new(candle::load(found(config, files)?, &options)?))
         }
+        Backend::Transformers | Backend::Worker => Ok(Box::new(worker::open(config, files)?)),
         other => {
             let _ = files;
             Err(EngineError::new(

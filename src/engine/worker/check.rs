@@ -1,0 +1,1 @@
+//! Tries a worker against the protocol.
