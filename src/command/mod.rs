@@ -3,6 +3,7 @@
 mod close;
 mod completions;
 mod config;
+mod engines;
 mod env;
 mod exec;
 mod export;
@@ -15,6 +16,7 @@ mod sinks;
 mod summary;
 mod terminal;
 mod verify;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -84,6 +86,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),
         Verb::Monitor(args) => monitor::monitor(&args),
+        Verb::Engines(args) => engines::engines(&args),
+        Verb::Worker(verb) => worker::worker(&verb),
         Verb::Verify(args) => verify::verify(&args),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),

@@ -3,6 +3,7 @@
 mod api;
 #[cfg(feature = "candle")]
 pub mod candle;
+pub mod list;
 pub mod worker;
 
 pub use api::*;
@@ -18,18 +19,17 @@ pub const BUILT: &[&str] = &[
     "worker",
 ];
 
-/// Whether lem finds and opens the model's files itself. Servers and workers do it themselves.
-pub const fn opens_files(backend: Backend) -> bool {
-    matches!(backend, Backend::Candle | Backend::Torch)
-}
-
-/// Whether lem finds the files of this configuration's model.
-pub fn finds_files(config: &Config) -> bool {
-    opens_files(config.backend) || worker::fetched_by_lem(config)
+/// Whether lem finds the model's files itself. Servers and workers do it themselves, but for a
+/// worker's single file.
+pub fn opens_files(config: &Config) -> bool {
+    match config.backend {
+        Backend::Candle | Backend::Torch => true,
+        _ => worker::fetched_by_lem(config),
+    }
 }
 
 /// Loads the model in the configured engine, or attaches to a server that has it.
-/// `files` is there where [`finds_files`] says so.
+/// `files` is there where [`opens_files`] says so.
 pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<Box<dyn Engine>, EngineError> {
     match config.backend {
         #[cfg(feature = "candle")]

@@ -107,6 +107,10 @@ impl Connection {
         self.process.program()
     }
 
+    pub const fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
     /// Greets; refuses another protocol.
     pub fn hello(&mut self, timeout: Duration) -> Result<HelloBack, EngineError> {
         let hello = Hello {

@@ -85,6 +85,16 @@ pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<WorkerEngine,
     Ok(engine)
 }
 
+/// Tries the worker of the configuration against the protocol.
+pub fn check_configured(
+    config: &Config,
+    files: Option<&ModelFiles>,
+) -> Result<Vec<check::Finding>, EngineError> {
+    let launch = options::launch(config)?;
+    let load = options::load(config, files)?;
+    Ok(check::check(launch, &load, options::patience(config)))
+}
+
 fn start(launch: Launch, load: &Load, patience: Patience) -> Result<WorkerEngine, EngineError> {
     let mut connection = Connection::start(launch)?;
     // Importing its libraries may take as long as loading.
@@ -131,74 +141,6 @@ impl WorkerEngine {
         connection.ask(verb, body, self.patience.answer)
     }
 
-    /// The answer to the generation, once all events before it are passed on.
-    fn follow(
-        &mut self,
-        id: u64,
-        ledger: &mut Ledger,
-        events: &mut dyn EventSink,
-        cancel: &Cancel,
-    ) -> Result<Value, EngineError> {
-        let patience = self.patience;
-        let can_cancel = self.can.cancel;
-        let connection = self.connection();
-        let mut heard = Instant::now();
-        // The question that asks it to stop, and until when it may go on.
-        let mut cancelled: Option<(u64, Instant)> = None;
-        loop {
-            if cancelled.is_none() && cancel.is_cancelled() {
-                let until = Instant::now() + patience.stop;
-                let asked = if can_cancel {
-                    connection.send("cancel", &protocol::Cancel { of: id })?
-                } else {
-                    0
-                };
-                cancelled = Some((asked, until));
-            }
-            if let Some((_, until)) = cancelled
-                && Instant::now() > until
-            {
-                let what = format!(
-                    "The worker did not stop within {} s of being asked to, and was ended",
-                    patience.stop.as_secs_f64()
-                );
-                return Err(connection.fail(&what, "Raise worker.stop_timeout_s, or let it look for \"cancel\" more often"));
-            }
-            let Some((said, arrived_ns)) = connection.next("generate", GLANCE)? else {
-                if heard.elapsed() > patience.answer {
-                    return Err(connection.hangs("generate", patience.answer));
-                }
-                continue;
-            };
-            heard = Instant::now();
-            if said.id != Some(id) {
-                if cancelled.is_some_and(|(asked, _)| asked != 0 && said.id == Some(asked)) {
-                    continue;
-                }
-                return Err(connection.stray(&said, "generate", id));
-            }
-            if let Some(fault) = &said.error {
-                return Err(connection.refused("generate", &fault.what, &fault.remedy));
-            }
-            if let Some(answer) = &said.ok {
-                let left = ledger.unfinished();
-                if left.is_empty() {
-                    return connection.read_answer("generate", answer.get());
-                }
-                let what = format!(
-                    "The worker ended the generation with {} requests unfinished, the first of them {}",
-                    left.len(),
-                    left.first().copied().unwrap_or_default()
-                );
-                return Err(connection.fail(&what, WRONG));
-            }
-            if let Err(why) = ledger.take(&said, arrived_ns, events) {
-                let what = format!("The worker tells what cannot be: {why}");
-                return Err(connection.fail(&what, WRONG));
-            }
-        }
-    }
-
     fn generate_as(
         &mut self,
         verb: &str,
@@ -220,7 +162,16 @@ impl WorkerEngine {
         let sent_ns = Stamp::mono_ns();
         let mut ledger = Ledger::new(work, self.can, sent_ns);
         let id = self.connection().send(verb, &body)?;
-        let outcome = self.follow(id, &mut ledger, events, cancel);
+        let (can, patience) = (self.can, self.patience);
+        let outcome = follow(
+            self.connection(),
+            Asked { id, verb },
+            can,
+            patience,
+            &mut ledger,
+            events,
+            cancel,
+        );
         let error = outcome.as_ref().err().map(ToString::to_string);
         let over = cancel.is_cancelled();
         ledger.end(
@@ -259,6 +210,83 @@ impl WorkerEngine {
             ));
         }
         self.generate_as("profile", work, trace, events, cancel)
+    }
+}
+
+/// A question that is being answered.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    id: u64,
+    verb: &'a str,
+}
+
+/// The answer to a generation, once all events before it are passed on.
+fn follow(
+    connection: &mut Connection,
+    Asked { id, verb }: Asked<'_>,
+    can: Can,
+    patience: Patience,
+    ledger: &mut Ledger,
+    events: &mut dyn EventSink,
+    cancel: &Cancel,
+) -> Result<Value, EngineError> {
+    let mut heard = Instant::now();
+    // The question that asks it to stop, and until when it may go on.
+    let mut cancelled: Option<(u64, Instant)> = None;
+    loop {
+        if cancelled.is_none() && cancel.is_cancelled() {
+            let until = Instant::now() + patience.stop;
+            let asked = if can.cancel {
+                connection.send("cancel", &protocol::Cancel { of: id })?
+            } else {
+                0
+            };
+            cancelled = Some((asked, until));
+        }
+        if let Some((_, until)) = cancelled
+            && Instant::now() > until
+        {
+            let what = format!(
+                "The worker did not stop within {} s of being asked to, and was ended",
+                patience.stop.as_secs_f64()
+            );
+            return Err(connection.fail(
+                &what,
+                "Raise worker.stop_timeout_s, or let it look for \"cancel\" more often",
+            ));
+        }
+        let Some((said, arrived_ns)) = connection.next(verb, GLANCE)? else {
+            if heard.elapsed() > patience.answer {
+                return Err(connection.hangs(verb, patience.answer));
+            }
+            continue;
+        };
+        heard = Instant::now();
+        if said.id != Some(id) {
+            if cancelled.is_some_and(|(asked, _)| asked != 0 && said.id == Some(asked)) {
+                continue;
+            }
+            return Err(connection.stray(&said, verb, id));
+        }
+        if let Some(fault) = &said.error {
+            return Err(connection.refused(verb, &fault.what, &fault.remedy));
+        }
+        if let Some(answer) = &said.ok {
+            let left = ledger.unfinished();
+            if left.is_empty() {
+                return connection.read_answer(verb, answer.get());
+            }
+            let what = format!(
+                "The worker ended the generation with {} requests unfinished, the first of them {}",
+                left.len(),
+                left.first().copied().unwrap_or_default()
+            );
+            return Err(connection.fail(&what, WRONG));
+        }
+        if let Err(why) = ledger.take(&said, arrived_ns, events) {
+            let what = format!("The worker tells what cannot be: {why}");
+            return Err(connection.fail(&what, WRONG));
+        }
     }
 }
 
