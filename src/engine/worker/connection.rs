@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::process::{Launch, Process, told};
-use super::protocol::{Ask, Hello, HelloBack, Nothing, Pong, Said, VERSION};
+use super::protocol::{Ask, Cancel, Hello, HelloBack, Nothing, Pong, Said, VERSION};
 use super::reader::{self, Heard, LONGEST_LINE};
 use crate::engine::EngineError;
 
@@ -61,6 +61,8 @@ pub struct Connection {
     /// `None` once nothing more is to be said: the worker's standard input closes.
     say: Option<Sender<Vec<u8>>>,
     next_id: u64,
+    /// Its answer may come before the end of what it cancels, or after it.
+    cancel: Option<u64>,
     /// Lines that were no message, the first ones.
     pub rubbish: Vec<String>,
     /// Why it is over.
@@ -98,6 +100,7 @@ impl Connection {
             heard,
             say: Some(say),
             next_id: 1,
+            cancel: None,
             rubbish: Vec::new(),
             over: None,
         })
@@ -179,6 +182,12 @@ impl Connection {
         Ok(id)
     }
 
+    /// Asks it to stop what it does for the question `of`.
+    pub fn cancel(&mut self, of: u64) -> Result<(), EngineError> {
+        self.cancel = Some(self.send("cancel", &Cancel { of })?);
+        Ok(())
+    }
+
     pub fn ask<T: DeserializeOwned>(
         &mut self,
         verb: &str,
@@ -239,6 +248,9 @@ impl Connection {
     ) -> Result<Option<(Said, u64)>, EngineError> {
         loop {
             return match self.heard.recv_timeout(within) {
+                Ok(Heard::Said { said, .. }) if said.id.is_some() && said.id == self.cancel => {
+                    continue;
+                }
                 Ok(Heard::Said { said, arrived_ns }) => Ok(Some((*said, arrived_ns))),
                 Ok(Heard::Rubbish { line, why }) => {
                     self.rubbish.push(line);

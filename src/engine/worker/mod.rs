@@ -66,6 +66,8 @@ pub struct WorkerEngine {
     clock: ClockBounds,
     /// Of the last generation, until it is recorded.
     told: Vec<(u64, Map<String, Value>)>,
+    /// Its answer to the last generation: figures of the whole, such as peaks of memory.
+    answer: Value,
     warnings: Vec<Warning>,
     clock_recorded: bool,
     rubbish_recorded: usize,
@@ -116,6 +118,7 @@ fn start(launch: Launch, load: &Load, patience: Patience) -> Result<WorkerEngine
         patience,
         clock,
         told: Vec::new(),
+        answer: Value::Null,
         warnings: Vec::new(),
         clock_recorded: false,
         rubbish_recorded: 0,
@@ -231,21 +234,17 @@ fn follow(
     cancel: &Cancel,
 ) -> Result<Value, EngineError> {
     let mut heard = Instant::now();
-    // The question that asks it to stop, and until when it may go on.
-    let mut cancelled: Option<(u64, Instant)> = None;
+    // Asked to stop: until when it may go on.
+    let mut cancelled: Option<Instant> = None;
     loop {
         if cancelled.is_none() && cancel.is_cancelled() {
             let until = Instant::now() + patience.stop;
-            let asked = if can.cancel {
-                connection.send("cancel", &protocol::Cancel { of: id })?
-            } else {
-                0
-            };
-            cancelled = Some((asked, until));
+            if can.cancel {
+                connection.cancel(id)?;
+            }
+            cancelled = Some(until);
         }
-        if let Some((_, until)) = cancelled
-            && Instant::now() > until
-        {
+        if cancelled.is_some_and(|until| Instant::now() > until) {
             let what = format!(
                 "The worker did not stop within {} s of being asked to, and was ended",
                 patience.stop.as_secs_f64()
@@ -263,9 +262,6 @@ fn follow(
         };
         heard = Instant::now();
         if said.id != Some(id) {
-            if cancelled.is_some_and(|(asked, _)| asked != 0 && said.id == Some(asked)) {
-                continue;
-            }
             return Err(connection.stray(&said, verb, id));
         }
         if let Some(fault) = &said.error {
@@ -328,8 +324,8 @@ impl Engine for WorkerEngine {
         events: &mut dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), EngineError> {
-        self.generate_as("generate", work, None, events, cancel)
-            .map(drop)
+        self.answer = self.generate_as("generate", work, None, events, cancel)?;
+        Ok(())
     }
 
     fn after_cycle(&mut self, cycle: u32) -> Vec<Record> {
@@ -345,6 +341,8 @@ impl Engine for WorkerEngine {
                 ],
             }));
         }
+        let answer = std::mem::take(&mut self.answer);
+        records.extend(answer_table(cycle, &answer).map(Record::Table));
         let told = std::mem::take(&mut self.told);
         records.extend(table(cycle, told).map(Record::Table));
         let connection = self.connection();
@@ -405,6 +403,17 @@ fn no_text(engine: &str) -> EngineError {
         format!("The worker {engine:?} does not encode or decode text"),
         "Use prompts.type: synthetic, or a worker that can",
     )
+}
+
+/// Figures of the whole cycle, as the engine tells them.
+fn answer_table(cycle: u32, answer: &Value) -> Option<Table> {
+    let figures = answer.as_object().filter(|figures| !figures.is_empty())?;
+    let row = |(what, value): (&String, &Value)| vec![cycle.into(), what.as_str().into(), value.clone()];
+    Some(Table {
+        name: "engine_cycle".into(),
+        columns: ["cycle", "what", "value"].map(str::to_owned).into(),
+        rows: figures.iter().take(64).map(row).collect(),
+    })
 }
 
 /// A row a request; the columns are what any of them has.
