@@ -136,7 +136,7 @@ fn each_fault_of_a_generation_ends_in_an_error_and_counts_nothing_more() {
         for (_, why) in failures {
             assert!(why.contains(says), "{fault}: {why}");
         }
-        assert!(!error.contains("  \n") && error.len() < 3000, "{fault}: {error}");
+        assert!(error.len() < 3000, "{fault}: {error}");
     }
 }
 
@@ -304,10 +304,6 @@ fn the_check_names_the_requirement_that_does_not_hold() {
     ];
     for (fault, requirement) in cases {
         let mut config = faulty(fault);
-        // This one sends signs of life for ever; nothing else would end it.
-        if fault == "ignores cancel" {
-            continue;
-        }
         config.worker.stop_timeout_s = 1.0;
         let findings = check_configured(&config, None).unwrap();
         let failed: Vec<&str> = findings

@@ -291,21 +291,22 @@ impl Connection {
                 self.process.program()
             ),
         };
-        let what = format!("{what}. {}", self.process.last_words());
-        self.fail(&what, "Correct what those say, or try the worker alone: lem worker check")
+        let remedy = self
+            .process
+            .with_last_words("Correct what it says there, or try it alone with lem worker check");
+        self.fail(&what, &remedy)
     }
 
     pub fn hangs(&mut self, doing: &str, timeout: Duration) -> EngineError {
         let what = format!(
-            "The worker {:?} said nothing for {} s when asked to {doing}, and was ended. {}",
+            "The worker {:?} said nothing for {} s when asked to {doing}, and was ended",
             self.process.program(),
-            timeout.as_secs_f64(),
-            self.process.last_words()
+            timeout.as_secs_f64()
         );
-        self.fail(
-            &what,
+        let remedy = self.process.with_last_words(
             "If it only takes long, raise worker.timeout_s (worker.load_timeout_s for loading), or let it send \"busy\" events",
-        )
+        );
+        self.fail(&what, &remedy)
     }
 
     pub fn stray(&mut self, said: &Said, doing: &str, id: u64) -> EngineError {
@@ -318,16 +319,14 @@ impl Connection {
 
     /// The worker's own error: it goes on.
     pub fn refused(&self, verb: &str, what: &str, remedy: &str) -> EngineError {
-        let shown = |text: &str| reader::shown(text.as_bytes());
-        let what = if what.trim().is_empty() {
-            format!("it gave no reason. {}", self.process.last_words())
-        } else {
-            shown(what)
+        let shown = |text: &str| reader::shown_to(text.as_bytes(), 600);
+        let what = match what.trim() {
+            "" => "it gave no reason".into(),
+            what => shown(what),
         };
-        let remedy = if remedy.trim().is_empty() {
-            format!("Its standard error may say more. {}", self.process.last_words())
-        } else {
-            shown(remedy)
+        let remedy = match remedy.trim() {
+            "" => self.process.with_last_words("Its standard error may say more"),
+            remedy => shown(remedy),
         };
         EngineError::new(
             format!("The worker {:?} could not {verb}: {what}", self.program()),

@@ -51,6 +51,8 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub struct Patience {
     /// The longest silence while an answer is waited for.
     pub answer: Duration,
+    /// A whole generation, also one that gives signs of life. A run has no such limit.
+    pub whole: Option<Duration>,
     pub load: Duration,
     /// To end, after a cancellation or when unloaded.
     pub stop: Duration,
@@ -175,7 +177,7 @@ impl WorkerEngine {
             events,
             cancel,
         );
-        let error = outcome.as_ref().err().map(ToString::to_string);
+        let error = outcome.as_ref().err().map(|error| error.what.clone());
         let over = cancel.is_cancelled();
         ledger.end(
             error.as_deref().filter(|_| !over),
@@ -233,7 +235,8 @@ fn follow(
     events: &mut dyn EventSink,
     cancel: &Cancel,
 ) -> Result<Value, EngineError> {
-    let mut heard = Instant::now();
+    let began = Instant::now();
+    let mut heard = began;
     // Asked to stop: until when it may go on.
     let mut cancelled: Option<Instant> = None;
     loop {
@@ -253,6 +256,10 @@ fn follow(
                 &what,
                 "Raise worker.stop_timeout_s, or let it look for \"cancel\" more often",
             ));
+        }
+        if let Some(whole) = patience.whole.filter(|whole| began.elapsed() > *whole) {
+            let what = format!("The worker did not end in {} s what it was asked to {verb}", whole.as_secs_f64());
+            return Err(connection.fail(&what, "It sends events, but no answer: let it come to an end"));
         }
         let Some((said, arrived_ns)) = connection.next(verb, GLANCE)? else {
             if heard.elapsed() > patience.answer {

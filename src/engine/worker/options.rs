@@ -39,6 +39,7 @@ pub fn patience(config: &Config) -> Patience {
     let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX / 4);
     Patience {
         answer: seconds(config.worker.timeout_s),
+        whole: None,
         load: seconds(config.worker.load_timeout_s),
         stop: seconds(config.worker.stop_timeout_s),
     }
@@ -51,9 +52,6 @@ pub fn load(config: &Config, files: Option<&ModelFiles>) -> Result<Load, EngineE
             "model_sha256 is given, but the worker finds the model's files itself and lem cannot check them",
             "Leave it out and pin the version with hf:org/name@COMMIT, or name one GGUF file",
         ));
-    }
-    if config.backend == Backend::Transformers {
-        refuse_unsupported(config)?;
     }
     Ok(Load {
         model: named.model,
@@ -82,33 +80,6 @@ pub fn load(config: &Config, files: Option<&ModelFiles>) -> Result<Load, EngineE
         vllm: given(&config.vllm),
         tensorrt: given(&config.tensorrt),
     })
-}
-
-/// What generates otherwise than token by token has no token times.
-fn refuse_unsupported(config: &Config) -> Result<(), EngineError> {
-    let on = |value: &Option<Value>| match value {
-        None | Some(Value::Null | Value::Bool(false)) => false,
-        Some(Value::Object(map)) => {
-            map.get("enabled").and_then(Value::as_bool) == Some(true)
-                || map.contains_key("model")
-                || map.get("num_beams").and_then(Value::as_u64) > Some(1)
-        }
-        Some(_) => true,
-    };
-    let unsupported = [
-        ("pytorch.beam_search", on(&config.pytorch.beam_search)),
-        (
-            "pytorch.assisted_generation",
-            on(&config.pytorch.assisted_generation),
-        ),
-    ];
-    match unsupported.iter().find(|(_, on)| *on) {
-        None => Ok(()),
-        Some((key, _)) => Err(EngineError::new(
-            format!("{key} is set, but the transformers worker generates greedily or by sampling only"),
-            "Remove it; for speculative decoding use backend: vllm",
-        )),
-    }
 }
 
 #[derive(Default)]
@@ -217,13 +188,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_worker_does_not_do_is_refused_by_name() {
+    fn a_sum_that_lem_cannot_check_is_refused() {
         let mut config = config();
-        config.pytorch.beam_search = Some(serde_json::json!({"enabled": true, "num_beams": 4}));
-        let error = load(&config, None).unwrap_err().to_string();
-        assert!(error.contains("pytorch.beam_search"), "{error}");
-        config.pytorch.beam_search = Some(serde_json::json!({"enabled": false, "num_beams": 1}));
-        load(&config, None).unwrap();
         config.model_sha256 = Some("0".repeat(64));
         let error = load(&config, None).unwrap_err().to_string();
         assert!(error.contains("model_sha256"), "{error}");

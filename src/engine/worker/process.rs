@@ -126,14 +126,14 @@ impl Process {
         &self.program
     }
 
-    /// The end of what it wrote to standard error, as a sentence for an error.
-    pub fn last_words(&self) -> String {
+    /// A remedy, which ends with the last lines that it wrote to standard error.
+    pub fn with_last_words(&self, remedy: &str) -> String {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_empty() {
-            return "It wrote nothing to standard error".into();
+            return format!("{remedy}. It wrote nothing to standard error");
         }
         let lines: Vec<&str> = last.iter().map(String::as_str).collect();
-        format!("Its last lines:\n  {}\n", lines.join("\n  "))
+        format!("{remedy}. Its last lines:\n  {}", lines.join("\n  "))
     }
 
     /// How it ended, if it does so within the time. What it started itself ends with it.

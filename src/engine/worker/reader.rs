@@ -92,11 +92,16 @@ fn message(line: &[u8], arrived_ns: u64) -> Option<Heard> {
 
 /// The beginning of a line, without what would write into the terminal.
 pub fn shown(line: &[u8]) -> String {
-    let line = line.get(..SHOWN * 4).unwrap_or(line);
+    shown_to(line, SHOWN)
+}
+
+/// So many characters of it.
+pub fn shown_to(line: &[u8], most: usize) -> String {
+    let line = line.get(..most * 4).unwrap_or(line);
     let text = String::from_utf8_lossy(line);
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut short: String = text.chars().take(SHOWN).map(clean).collect();
-    if text.chars().count() > SHOWN {
+    let mut short: String = text.chars().take(most).map(clean).collect();
+    if text.chars().count() > most {
         short.push('…');
     }
     crate::config::redact::line(short.trim())
