@@ -5,8 +5,7 @@ use crate::cli::{EnginesArgs, Format};
 use crate::engine::list::{self, Machine, Row};
 
 pub fn engines(args: &EnginesArgs) -> Outcome {
-    let resolved =
-        settings::resolve_without_model(args.config.as_deref(), &args.set, Vec::new())?;
+    let resolved = settings::resolve_without_model(args.config.as_deref(), &args.set, Vec::new())?;
     let machine = Machine::look(
         resolved.ecosystem.get("PATH"),
         &resolved.config,
@@ -36,5 +35,8 @@ fn told(machine: &Machine, rows: &[Row]) -> String {
         1 => "1 NVIDIA GPU.".to_owned(),
         n => format!("{n} NVIDIA GPUs."),
     };
-    format!("{}\n\n{gpus} Whether a model runs on one of them: lem run CONFIG.", lines.join("\n"))
+    format!(
+        "{}\n\n{gpus} Whether a model runs on one of them: lem run CONFIG.",
+        lines.join("\n")
+    )
 }

@@ -3,9 +3,9 @@
 use super::{Exit, Failure, Outcome, json, say, settings, show, table};
 use crate::cli::{Format, WorkerCheckArgs, WorkerVerb};
 use crate::config::{Backend, Resolved};
+use crate::engine::opens_files;
 use crate::engine::worker::check::{Finding, Verdict};
 use crate::engine::worker::{self, python};
-use crate::engine::opens_files;
 use crate::model::{self, Options, Silent};
 
 pub fn worker(verb: &WorkerVerb) -> Outcome {
@@ -42,7 +42,10 @@ fn check(args: &WorkerCheckArgs) -> Outcome {
     Ok(match failed.count() {
         0 => Exit::Done,
         n => {
-            say(&format!("{n} of {} requirements do not hold", findings.len()));
+            say(&format!(
+                "{n} of {} requirements do not hold",
+                findings.len()
+            ));
             Exit::Failed
         }
     })

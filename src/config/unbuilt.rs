@@ -104,7 +104,10 @@ const ROWS: &[Row] = &[
 /// Sections that only some backends read.
 const SECTIONS: &[(&str, &[Backend])] = &[
     ("candle", &[Backend::Candle]),
-    ("pytorch", &[Backend::Torch, Backend::Transformers, Backend::Worker]),
+    (
+        "pytorch",
+        &[Backend::Torch, Backend::Transformers, Backend::Worker],
+    ),
     ("vllm", &[Backend::Vllm, Backend::Worker]),
     ("tensorrt", &[Backend::TensorrtLlm, Backend::Worker]),
     ("worker", &[Backend::Transformers, Backend::Worker]),

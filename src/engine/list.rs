@@ -52,12 +52,12 @@ const ENGINES: &[(Backend, Needs)] = &[
     ),
     (
         Backend::Tgi,
-        Needs::Program(
-            &["text-generation-launcher"],
-            "Run its container image",
-        ),
+        Needs::Program(&["text-generation-launcher"], "Run its container image"),
     ),
-    (Backend::Ollama, Needs::Program(&["ollama"], "Install Ollama")),
+    (
+        Backend::Ollama,
+        Needs::Program(&["ollama"], "Install Ollama"),
+    ),
     (Backend::Openai, Needs::Server),
     (Backend::Worker, Needs::Command),
 ];
@@ -252,8 +252,16 @@ fn python(
         .collect();
     let here = format!("Python {} ({})", found.version, found.executable);
     if missing.is_empty() {
-        let versions: Vec<String> = needed.iter().chain(useful).filter_map(|n| version(&n)).collect();
-        return (State::Ready, format!("{here}: {}", versions.join(", ")), None);
+        let versions: Vec<String> = needed
+            .iter()
+            .chain(useful)
+            .filter_map(|n| version(&n))
+            .collect();
+        return (
+            State::Ready,
+            format!("{here}: {}", versions.join(", ")),
+            None,
+        );
     }
     let remedy = format!(
         "{} -m pip install {}, or set worker.python to a Python that has them",
@@ -293,8 +301,15 @@ mod tests {
             assert!(schema.contains(&format!("\"{name}\"")), "{name}");
         }
         assert_eq!(names.len(), schema.matches("\"const\":").count());
-        assert!(rows.iter().all(|row| row.built == BUILT.contains(&row.backend)));
-        assert!(rows.iter().filter(|row| row.state != State::Ready).all(|row| row.remedy.is_some()));
+        assert!(
+            rows.iter()
+                .all(|row| row.built == BUILT.contains(&row.backend))
+        );
+        assert!(
+            rows.iter()
+                .filter(|row| row.state != State::Ready)
+                .all(|row| row.remedy.is_some())
+        );
     }
 
     #[test]
@@ -320,8 +335,15 @@ mod tests {
         let needed = ["torch", "transformers"];
         let (state, detail, remedy) = python(Some(&Ok(found.clone())), &needed, &[]);
         assert_eq!(state, State::Missing);
-        assert!(detail.contains("no transformers") && !detail.contains("no torch"), "{detail}");
-        assert!(remedy.unwrap().starts_with("/venv/python -m pip install transformers"));
+        assert!(
+            detail.contains("no transformers") && !detail.contains("no torch"),
+            "{detail}"
+        );
+        assert!(
+            remedy
+                .unwrap()
+                .starts_with("/venv/python -m pip install transformers")
+        );
         let (state, detail, _) = python(Some(&Ok(found)), &["torch"], &["gguf"]);
         assert_eq!(state, State::Ready);
         assert_eq!(detail, "Python 3.12.1 (/venv/python): torch 2.11.0");

@@ -40,7 +40,10 @@ fn a_worker_is_measured_like_any_engine() {
     // A token a millisecond, and 0.1 ms a token of the prompt.
     let decode = result["decode_time_ms"].as_f64().unwrap();
     let prefill = result["prefill_time_ms"].as_f64().unwrap();
-    assert!(decode > 55.0 && prefill > 6.0 && decode > prefill, "{prefill} and {decode}");
+    assert!(
+        decode > 55.0 && prefill > 6.0 && decode > prefill,
+        "{prefill} and {decode}"
+    );
     assert_eq!(result["model"]["engine"], "echo");
 }
 
@@ -50,7 +53,10 @@ fn a_worker_that_dies_leaves_a_partial_result_that_says_so() {
     let out = bench.run(&[]);
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     let told = stderr(&out);
-    assert!(told.contains("exit code 3") && told.contains("RuntimeError: out of luck"), "{told}");
+    assert!(
+        told.contains("exit code 3") && told.contains("RuntimeError: out of luck"),
+        "{told}"
+    );
     let runs = bench.runs();
     let result = std::fs::read_to_string(runs[0].join("result.json")).unwrap();
     let result: Value = serde_json::from_str(&result).unwrap();
@@ -69,18 +75,40 @@ fn the_check_says_by_its_exit_code_whether_a_worker_holds() {
     assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
     let faulty = script("tests/engine/faulty.py");
     let out = bench.verb(
-        &["worker", "check", "--format", "json", "--", "python3", &faulty, "tells the past"],
+        &[
+            "worker",
+            "check",
+            "--format",
+            "json",
+            "--",
+            "python3",
+            &faulty,
+            "tells the past",
+        ],
         &[],
     );
     assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
     let findings: Value = serde_json::from_slice(&out.stdout).unwrap();
-    let failed = findings.as_array().unwrap().iter().filter(|f| f["verdict"] == "fail");
+    let failed = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|f| f["verdict"] == "fail");
     let failed: Vec<&Value> = failed.collect();
     assert_eq!(failed.len(), 1, "{findings}");
-    assert!(failed[0]["detail"].as_str().unwrap().contains("before the one before it"));
+    assert!(
+        failed[0]["detail"]
+            .as_str()
+            .unwrap()
+            .contains("before the one before it")
+    );
     let out = bench.verb(&["worker", "check"], &[]);
     assert_eq!(out.status.code(), Some(2));
-    assert!(stderr(&out).contains("Write a command behind --"), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("Write a command behind --"),
+        "{}",
+        stderr(&out)
+    );
 }
 
 #[test]
@@ -93,7 +121,10 @@ fn the_engines_are_listed_with_what_they_lack() {
     assert_eq!(engines.len(), 11);
     for engine in engines {
         let ready = engine["state"] == "ready";
-        assert!(ready || engine["remedy"].as_str().is_some_and(|r| !r.is_empty()), "{engine}");
+        assert!(
+            ready || engine["remedy"].as_str().is_some_and(|r| !r.is_empty()),
+            "{engine}"
+        );
     }
     assert!(list["gpus"].is_u64());
     let missing = bench.verb(&["engines", "--set", "worker.python=/no/such/python"], &[]);

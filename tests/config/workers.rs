@@ -20,17 +20,26 @@ fn what_transformers_does_not_generate_token_by_token_is_refused() {
         let errors = case(&text(wrong)).errors();
         assert!(errors.contains("greedily or by sampling only"), "{errors}");
     }
-    case(&text("{beam_search: {enabled: false, num_beams: 1}, assisted_generation: {model: null}}")).good();
+    case(&text(
+        "{beam_search: {enabled: false, num_beams: 1}, assisted_generation: {model: null}}",
+    ))
+    .good();
 }
 
 #[test]
 fn a_sum_is_taken_only_for_what_lem_finds_itself() {
     let sum = "0".repeat(64);
-    let text = |name: &str| format!("model_name: {name}\nbackend: transformers\nmodel_sha256: '{sum}'\n");
+    let text =
+        |name: &str| format!("model_name: {name}\nbackend: transformers\nmodel_sha256: '{sum}'\n");
     for good in ["'pypi:p==1#m.gguf'", "./m.gguf"] {
         case(&text(good)).good();
     }
-    for wrong in ["org/name", "hf:org/name", "'hf:org/name#m.gguf'", "./folder"] {
+    for wrong in [
+        "org/name",
+        "hf:org/name",
+        "'hf:org/name#m.gguf'",
+        "./folder",
+    ] {
         let errors = case(&text(wrong)).errors();
         assert!(errors.contains("`model_sha256`"), "{errors}");
     }

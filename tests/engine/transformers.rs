@@ -13,7 +13,9 @@ use crate::support::*;
 fn python() -> Option<String> {
     let python = std::env::var("LEM_TEST_TRANSFORMERS_PYTHON").ok();
     if python.is_none() {
-        eprintln!("skipped: LEM_TEST_TRANSFORMERS_PYTHON names no Python with torch and transformers (scripts/transformers-env)");
+        eprintln!(
+            "skipped: LEM_TEST_TRANSFORMERS_PYTHON names no Python with torch and transformers (scripts/transformers-env)"
+        );
     }
     python
 }
@@ -41,10 +43,15 @@ impl EventSink for Kept {
     }
 }
 
-fn counts(engine: &mut dyn Engine, requests: &[lem::engine::Request]) -> Vec<(u64, usize, FinishReason)> {
+fn counts(
+    engine: &mut dyn Engine,
+    requests: &[lem::engine::Request],
+) -> Vec<(u64, usize, FinishReason)> {
     let mut kept = Kept::default();
     let work = work(requests.to_vec(), 2, Sampling::default());
-    engine.generate(&work, &mut kept, &Cancel::default()).unwrap();
+    engine
+        .generate(&work, &mut kept, &Cancel::default())
+        .unwrap();
     let mut counts: Vec<(u64, usize, FinishReason)> = kept
         .0
         .iter()
@@ -88,8 +95,15 @@ fn it_agrees_with_the_embedded_engine_on_the_same_file() {
     let ids = candle.encode(text, false).unwrap();
     assert_eq!(worker.encode(text, false).unwrap(), ids);
     assert_eq!(worker.decode(&ids).unwrap(), candle.decode(&ids).unwrap());
-    let prompts = ["What is the capital of France?", "Say hello.", "Name a colour."];
-    let encoded: Vec<Vec<u32>> = prompts.iter().map(|p| candle.encode(p, true).unwrap()).collect();
+    let prompts = [
+        "What is the capital of France?",
+        "Say hello.",
+        "Name a colour.",
+    ];
+    let encoded: Vec<Vec<u32>> = prompts
+        .iter()
+        .map(|p| candle.encode(p, true).unwrap())
+        .collect();
     for (prompt, tokens) in prompts.iter().zip(&encoded) {
         assert_eq!(&worker.encode(prompt, true).unwrap(), tokens);
     }
@@ -109,7 +123,10 @@ fn it_agrees_with_the_embedded_engine_on_the_same_file() {
     let theirs = worker.score(&ids).unwrap();
     let (most, mean) = differences(&theirs, &golden["logprobs"]);
     assert!(most < 2e-3 && mean < 2e-4, "largest {most}, mean {mean}");
-    let (theirs, ours) = (perplexity(&theirs), perplexity(&candle.score(&ids).unwrap()));
+    let (theirs, ours) = (
+        perplexity(&theirs),
+        perplexity(&candle.score(&ids).unwrap()),
+    );
     eprintln!("perplexity: transformers {theirs:.5}, candle {ours:.5}");
     assert!((theirs / ours - 1.0).abs() < 1e-3, "{theirs} and {ours}");
 
@@ -138,7 +155,9 @@ fn described(worker: &WorkerEngine, candle: &dyn Engine) {
 fn it_goes_through_its_phases_and_stops(worker: &mut WorkerEngine, prompt: &[u32]) {
     let mut kept = Kept::default();
     let work = work(vec![request(0, prompt, 0, 40)], 1, Sampling::default());
-    worker.generate(&work, &mut kept, &Cancel::default()).unwrap();
+    worker
+        .generate(&work, &mut kept, &Cancel::default())
+        .unwrap();
     let phases: Vec<Option<Phase>> = kept
         .0
         .iter()
@@ -148,7 +167,15 @@ fn it_goes_through_its_phases_and_stops(worker: &mut WorkerEngine, prompt: &[u32
         })
         .collect();
     assert_eq!(phases, [Some(Phase::Prefill), Some(Phase::Decode), None]);
-    let stopped = |e: &Event| matches!(e, Event::Finished { reason: FinishReason::Stop, .. });
+    let stopped = |e: &Event| {
+        matches!(
+            e,
+            Event::Finished {
+                reason: FinishReason::Stop,
+                ..
+            }
+        )
+    };
     assert!(kept.0.iter().any(stopped), "{:?}", kept.0);
     let ids: Vec<u32> = kept
         .0
@@ -179,8 +206,15 @@ fn it_stops_when_cancelled(worker: &mut WorkerEngine, prompt: &[u32]) {
     let mut after = After(cancel.clone(), Vec::new());
     let work = work(vec![request(0, prompt, 2000, 2000)], 1, Sampling::default());
     worker.generate(&work, &mut after, &cancel).unwrap();
-    let cancelled =
-        |e: &Event| matches!(e, Event::Finished { reason: FinishReason::Cancelled, .. });
+    let cancelled = |e: &Event| {
+        matches!(
+            e,
+            Event::Finished {
+                reason: FinishReason::Cancelled,
+                ..
+            }
+        )
+    };
     assert!(after.1.iter().any(cancelled));
     assert!(after.1.len() < 500, "{} events", after.1.len());
 }
@@ -190,7 +224,12 @@ fn it_profiles(worker: &mut WorkerEngine, prompt: &[u32]) {
     let trace = folder.path().join("trace.json");
     let work = work(vec![request(0, prompt, 2, 2)], 1, Sampling::default());
     let told = worker
-        .profile(&work, trace.to_str(), &mut Kept::default(), &Cancel::default())
+        .profile(
+            &work,
+            trace.to_str(),
+            &mut Kept::default(),
+            &Cancel::default(),
+        )
         .unwrap();
     // Products with the matrices (2 FLOPs a weight), for the prompt's tokens and one more; the
     // head works for two positions only. Attention comes on top.
@@ -199,7 +238,10 @@ fn it_profiles(worker: &mut WorkerEngine, prompt: &[u32]) {
     let head = f64::from(d.vocabulary.unwrap()) * f64::from(d.hidden_size.unwrap());
     let body = d.parameters.unwrap() as f64 - head;
     let least = 2.0 * body * (prompt.len() + 1) as f64 + 2.0 * 2.0 * head;
-    assert!((0.98..1.1).contains(&(counted / least)), "{counted} and {least}");
+    assert!(
+        (0.98..1.1).contains(&(counted / least)),
+        "{counted} and {least}"
+    );
     assert!(told["operators"].as_array().unwrap().len() > 10);
     assert!(trace.metadata().unwrap().len() > 1000);
 }

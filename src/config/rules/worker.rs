@@ -64,7 +64,8 @@ pub(super) fn sum(facts: &Facts) -> Vec<Clash> {
     let config = facts.config;
     let worker = matches!(config.backend, Backend::Transformers | Backend::Worker);
     let name = config.model_name.as_deref().unwrap_or_default().trim();
-    let one_file = name.starts_with("pypi:") || (!name.starts_with("hf:") && name.ends_with(".gguf"));
+    let one_file =
+        name.starts_with("pypi:") || (!name.starts_with("hf:") && name.ends_with(".gguf"));
     if !worker || config.model_sha256.is_none() || one_file {
         return Vec::new();
     }

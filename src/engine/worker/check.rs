@@ -151,7 +151,14 @@ impl Trial {
                 Ok(Step::Pass(seen)) => self.findings.push(passed(index, &seen)),
                 Ok(Step::Skip(why)) => self.findings.push(finding(index, Verdict::Skip, why)),
                 Err(error) => {
-                    self.findings.push(failed(index, &error.to_string()));
+                    // What it advises otherwise is this very check.
+                    let advised = error.remedy == super::WRONG;
+                    let told = if advised {
+                        error.what
+                    } else {
+                        error.to_string()
+                    };
+                    self.findings.push(failed(index, &told));
                     // One that was ended answers no more.
                     if needed || self.connection.is_over() {
                         return;
@@ -217,7 +224,10 @@ impl Trial {
         Ok(Step::Pass(if missing.is_empty() {
             "all that FLOPs and bytes are computed from".into()
         } else {
-            format!("without {}: no FLOPs or bytes are computed", missing.join(", "))
+            format!(
+                "without {}: no FLOPs or bytes are computed",
+                missing.join(", ")
+            )
         }))
     }
 
@@ -228,7 +238,10 @@ impl Trial {
         let text = "The sky is blue.";
         let answer = self.patience.answer;
         let ask = Encode { text, chat: false };
-        let tokens = self.connection.ask::<Encoded>("encode", &ask, answer)?.tokens;
+        let tokens = self
+            .connection
+            .ask::<Encoded>("encode", &ask, answer)?
+            .tokens;
         if tokens.is_empty() {
             return Err(wrong(format!("{text:?} has no tokens")));
         }
@@ -237,7 +250,10 @@ impl Trial {
         if back.trim() != text {
             return Err(wrong(format!("{text:?} came back as {back:?}")));
         }
-        Ok(Step::Pass(format!("{} tokens there and back", tokens.len())))
+        Ok(Step::Pass(format!(
+            "{} tokens there and back",
+            tokens.len()
+        )))
     }
 
     fn length(&mut self, _: &Load) -> Tried {
@@ -250,12 +266,16 @@ impl Trial {
         // The ledger has looked at everything: here at what a worker usually gets wrong.
         let seen = self.generation(&work(2, 1, 2), &Cancel::default())?;
         seen.check(2, 1)?;
-        Ok(Step::Pass("each between the question and its arrival, in order".into()))
+        Ok(Step::Pass(
+            "each between the question and its arrival, in order".into(),
+        ))
     }
 
     fn phases(&mut self, _: &Load) -> Tried {
         if !self.can.phase_boundaries {
-            return Ok(Step::Skip("it tells no phases: energy is not split by them"));
+            return Ok(Step::Skip(
+                "it tells no phases: energy is not split by them",
+            ));
         }
         let seen = self.generation(&work(1, LENGTH, 1), &Cancel::default())?;
         let order: Vec<Option<Phase>> = seen.phases;
@@ -270,7 +290,9 @@ impl Trial {
                 seen.tokens_in_prefill
             )));
         }
-        Ok(Step::Pass("prefill with the first token, decode, none".into()))
+        Ok(Step::Pass(
+            "prefill with the first token, decode, none".into(),
+        ))
     }
 
     fn batch(&mut self, _: &Load) -> Tried {
@@ -286,7 +308,9 @@ impl Trial {
         if first.ids == second.ids {
             return Ok(Step::Pass("the same greedy tokens twice".into()));
         }
-        Ok(Step::Pass("of the same length; other tokens, though greedy".into()))
+        Ok(Step::Pass(
+            "of the same length; other tokens, though greedy".into(),
+        ))
     }
 
     fn cancel(&mut self, _: &Load) -> Tried {
@@ -320,7 +344,10 @@ impl Trial {
                 began.elapsed().as_secs_f64()
             )));
         }
-        Ok(Step::Pass(format!("{:.0} ms after it was asked", took.as_secs_f64() * 1e3)))
+        Ok(Step::Pass(format!(
+            "{:.0} ms after it was asked",
+            took.as_secs_f64() * 1e3
+        )))
     }
 
     fn score(&mut self, _: &Load) -> Tried {
@@ -339,10 +366,14 @@ impl Trial {
     }
 
     fn nonsense(&mut self, _: &Load) -> Tried {
-        let id = self.connection.send("no such word", &json!({"new": [1, 2]}))?;
+        let id = self
+            .connection
+            .send("no such word", &json!({"new": [1, 2]}))?;
         let until = Instant::now() + self.patience.answer;
         while Instant::now() < until {
-            let Some((said, _)) = self.connection.next("answer nonsense", Duration::from_millis(50))?
+            let Some((said, _)) = self
+                .connection
+                .next("answer nonsense", Duration::from_millis(50))?
             else {
                 continue;
             };
@@ -375,7 +406,10 @@ impl Trial {
     fn unload(&mut self, _: &Load) -> Tried {
         match self.connection.unload(self.patience.stop) {
             Some(status) if status.success() => Ok(Step::Pass("exit code 0".into())),
-            Some(status) => Err(wrong(format!("it ended with {}", super::process::told(status)))),
+            Some(status) => Err(wrong(format!(
+                "it ended with {}",
+                super::process::told(status)
+            ))),
             None => Err(wrong(format!(
                 "it went on for {} s and had to be ended",
                 self.patience.stop.as_secs_f64()
@@ -402,7 +436,10 @@ impl Trial {
         let id = self.connection.send("generate", &Generate::of(work))?;
         super::follow(
             &mut self.connection,
-            super::Asked { id, verb: "generate" },
+            super::Asked {
+                id,
+                verb: "generate",
+            },
             self.can,
             self.patience,
             &mut ledger,

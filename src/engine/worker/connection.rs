@@ -325,7 +325,9 @@ impl Connection {
             what => shown(what),
         };
         let remedy = match remedy.trim() {
-            "" => self.process.with_last_words("Its standard error may say more"),
+            "" => self
+                .process
+                .with_last_words("Its standard error may say more"),
             remedy => shown(remedy),
         };
         EngineError::new(

@@ -119,7 +119,7 @@ impl Ledger {
 
     fn time(&mut self, event: &str, at_ns: Option<u64>, arrived_ns: u64) -> Result<u64, String> {
         let at_ns = at_ns.ok_or_else(|| format!("an event {event:?} has no time (at_ns)"))?;
-        let ms = |a: u64, b: u64| (a - b) as f64 / 1e6;
+        let ms = |a: u64, b: u64| format!("{:.3}", (a - b) as f64 / 1e6);
         if at_ns > arrived_ns {
             return Err(format!(
                 "an event {event:?} is said to have happened {} ms after it was told",
@@ -252,9 +252,7 @@ impl Ledger {
     }
 
     fn told(&mut self, said: &Said) -> Result<(), String> {
-        let id = said
-            .request
-            .ok_or("an event \"told\" names no request")?;
+        let id = said.request.ok_or("an event \"told\" names no request")?;
         if !self.requests.contains_key(&id) {
             return Err(format!("request {id} is told of, but was never made"));
         }

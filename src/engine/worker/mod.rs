@@ -179,11 +179,7 @@ impl WorkerEngine {
         );
         let error = outcome.as_ref().err().map(|error| error.what.clone());
         let over = cancel.is_cancelled();
-        ledger.end(
-            error.as_deref().filter(|_| !over),
-            Stamp::mono_ns(),
-            events,
-        );
+        ledger.end(error.as_deref().filter(|_| !over), Stamp::mono_ns(), events);
         self.told = std::mem::take(&mut ledger.told);
         match outcome {
             // Asked to stop it was; that it had to be ended is worth a warning, no failure.
@@ -258,8 +254,14 @@ fn follow(
             ));
         }
         if let Some(whole) = patience.whole.filter(|whole| began.elapsed() > *whole) {
-            let what = format!("The worker did not end in {} s what it was asked to {verb}", whole.as_secs_f64());
-            return Err(connection.fail(&what, "It sends events, but no answer: let it come to an end"));
+            let what = format!(
+                "The worker did not end in {} s what it was asked to {verb}",
+                whole.as_secs_f64()
+            );
+            return Err(connection.fail(
+                &what,
+                "It sends events, but no answer: let it come to an end",
+            ));
         }
         let Some((said, arrived_ns)) = connection.next(verb, GLANCE)? else {
             if heard.elapsed() > patience.answer {
@@ -370,7 +372,10 @@ impl Engine for WorkerEngine {
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
         if !self.can.score {
             return Err(EngineError::new(
-                format!("The worker {:?} gives no log-probabilities", self.description.engine),
+                format!(
+                    "The worker {:?} gives no log-probabilities",
+                    self.description.engine
+                ),
                 "Set quality.enabled to false, or use another backend",
             ));
         }
@@ -415,7 +420,8 @@ fn no_text(engine: &str) -> EngineError {
 /// Figures of the whole cycle, as the engine tells them.
 fn answer_table(cycle: u32, answer: &Value) -> Option<Table> {
     let figures = answer.as_object().filter(|figures| !figures.is_empty())?;
-    let row = |(what, value): (&String, &Value)| vec![cycle.into(), what.as_str().into(), value.clone()];
+    let row =
+        |(what, value): (&String, &Value)| vec![cycle.into(), what.as_str().into(), value.clone()];
     Some(Table {
         name: "engine_cycle".into(),
         columns: ["cycle", "what", "value"].map(str::to_owned).into(),

@@ -75,7 +75,11 @@ pub fn load(config: &Config, files: Option<&ModelFiles>) -> Result<Load, EngineE
         batch_size: config.batching.batch_size,
         max_input_tokens: config.max_input_tokens,
         max_output_tokens: config.max_output_tokens,
-        options: config.worker.options.clone().unwrap_or_else(|| Map::new().into()),
+        options: config
+            .worker
+            .options
+            .clone()
+            .unwrap_or_else(|| Map::new().into()),
         pytorch: given(&config.pytorch),
         vllm: given(&config.vllm),
         tensorrt: given(&config.tensorrt),

@@ -111,7 +111,8 @@ pub fn probe(python: Option<&str>, within: Duration) -> Result<Found, String> {
     if !status.success() {
         return Err(format!("{program} ended with {status}"));
     }
-    serde_json::from_str(text.trim()).map_err(|error| format!("{program} answered {text:?}: {error}"))
+    serde_json::from_str(text.trim())
+        .map_err(|error| format!("{program} answered {text:?}: {error}"))
 }
 
 #[cfg(test)]

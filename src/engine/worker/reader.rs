@@ -15,9 +15,15 @@ const SHOWN: usize = 160;
 /// What came from a worker.
 #[derive(Debug)]
 pub enum Heard {
-    Said { said: Box<Said>, arrived_ns: u64 },
+    Said {
+        said: Box<Said>,
+        arrived_ns: u64,
+    },
     /// A line that is no message: its beginning, and why not.
-    Rubbish { line: String, why: String },
+    Rubbish {
+        line: String,
+        why: String,
+    },
     TooLong,
     /// Its standard output is closed.
     Ended,
@@ -76,7 +82,11 @@ fn message(line: &[u8], arrived_ns: u64) -> Option<Heard> {
     Some(match serde_json::from_str::<Said>(text) {
         Ok(said) if said.id.is_none() => rubbish("it has no `id`".into()),
         Ok(said) => {
-            let kinds = [said.ok.is_some(), said.error.is_some(), said.event.is_some()];
+            let kinds = [
+                said.ok.is_some(),
+                said.error.is_some(),
+                said.event.is_some(),
+            ];
             if kinds.iter().filter(|there| **there).count() == 1 {
                 Heard::Said {
                     said: Box::new(said),
