@@ -38,7 +38,8 @@ def generate(id, asked):
     send(id, event="phase", phase="prefill", at_ns=now())
     token(id, 0)
     send(id, event="phase", phase="decode", at_ns=now())
-    token(id, 0)
+    if most > 1:
+        token(id, 0)
     if fault == "hangs":
         time.sleep(600)
     elif fault == "dies":
@@ -107,7 +108,7 @@ def generate(id, asked):
     for request in asked["requests"]:
         if request["id"] == 1 and fault == "fails a request":
             continue
-        done = 2 if request["id"] == 0 else 0
+        done = min(2, most) if request["id"] == 0 else 0
         token(id, request["id"], count=request["max_output_tokens"] - done)
         send(id, event="finished", request=request["id"], reason="length", at_ns=now())
     send(id, event="told", request=0, values={"queue_s": 0.25})
