@@ -1,20 +1,21 @@
 //! Tries a worker against the protocol: each requirement, whether it holds, and why not.
 
+mod seen;
+
 use std::time::{Duration, Instant};
 
 use lem_record::{FinishReason, Stamp};
 use serde::Serialize;
 use serde_json::json;
 
+use self::seen::{Seen, Watch, prompt, work};
 use super::connection::Connection;
 use super::ledger::Ledger;
 use super::protocol::{
     self, Can, Decoded, Encode, Encoded, Generate, Load, Loaded, Nothing, Scored, Tokens,
 };
 use super::{Launch, Patience, check_scores};
-use crate::engine::{
-    Cancel, EngineError, Event, EventSink, ModelDescription, Phase, Request, Sampling, Work,
-};
+use crate::engine::{Cancel, EngineError, ModelDescription, Phase, Work};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -434,9 +435,9 @@ impl Trial {
         };
         let mut ledger = Ledger::new(work, self.can, Stamp::mono_ns());
         let id = self.connection.send("generate", &Generate::of(work))?;
-        super::follow(
+        super::follow::follow(
             &mut self.connection,
-            super::Asked {
+            super::follow::Asked {
                 id,
                 verb: "generate",
             },
@@ -447,94 +448,5 @@ impl Trial {
             cancel,
         )?;
         Ok(seen.seen)
-    }
-}
-
-#[derive(Default)]
-struct Seen {
-    ids: Vec<u32>,
-    tokens: Vec<(u64, u64)>,
-    tokens_in_prefill: u64,
-    phases: Vec<Option<Phase>>,
-    ended: Vec<FinishReason>,
-    failures: Vec<String>,
-}
-
-impl Seen {
-    fn check(&self, requests: u64, length: u32) -> Result<(), EngineError> {
-        if let Some(failure) = self.failures.first() {
-            return Err(wrong(format!("a request failed: {failure}")));
-        }
-        for id in 0..requests {
-            let of = |(request, count): &(u64, u64)| if *request == id { *count } else { 0 };
-            let tokens: u64 = self.tokens.iter().map(of).sum();
-            if tokens != u64::from(length) {
-                return Err(wrong(format!(
-                    "request {id} got {tokens} tokens, where min_output_tokens and max_output_tokens are {length}"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
-struct Watch<F> {
-    seen: Seen,
-    phase: Option<Phase>,
-    tell: F,
-}
-
-impl<F: FnMut(u64)> EventSink for Watch<F> {
-    fn event(&mut self, event: Event) {
-        let seen = &mut self.seen;
-        match event {
-            Event::Phase { phase, .. } => {
-                self.phase = phase;
-                seen.phases.push(phase);
-            }
-            Event::Tokens { request, ids, .. } => {
-                use crate::engine::TokenIds::{Count, Many, One};
-                let count = match ids {
-                    One(id) => {
-                        seen.ids.push(id);
-                        1
-                    }
-                    Many(ids) => {
-                        seen.ids.extend(&ids);
-                        ids.len() as u64
-                    }
-                    Count(count) => u64::from(count),
-                };
-                if self.phase == Some(Phase::Prefill) {
-                    seen.tokens_in_prefill += count;
-                }
-                seen.tokens.push((request, count));
-                (self.tell)(seen.tokens.iter().map(|(_, count)| count).sum());
-            }
-            Event::Finished { reason, .. } => seen.ended.push(reason),
-            Event::Failed { error, .. } => seen.failures.push(error),
-            Event::Started { .. } => {}
-        }
-    }
-}
-
-/// Low ids, which every vocabulary has.
-fn prompt() -> Vec<u32> {
-    (40..56).collect()
-}
-
-fn work(requests: u64, length: u32, batch_size: usize) -> Work {
-    let request = |id| Request {
-        id,
-        tokens: prompt().into(),
-        text: None,
-        max_output_tokens: length,
-        min_output_tokens: length,
-    };
-    Work {
-        requests: (0..requests).map(request).collect(),
-        batch_size,
-        sampling: Sampling::default(),
-        due_ns: Vec::new(),
     }
 }

@@ -11,27 +11,32 @@
 //! | [`process`] | starting, watching, ending |
 //! | [`reader`] | standard output to messages |
 //! | [`connection`] | questions and answers, times, the clock |
+//! | [`follow`] | a generation, until its answer |
 //! | [`ledger`] | what a generation may say |
+//! | [`tables`] | what the engine tells beside its tokens |
 //! | [`options`] | from the configuration to a command and a `load` |
 //! | [`python`] | finding Python for the embedded workers |
 //! | [`check`] | `lem worker check` |
 
 pub mod check;
 mod connection;
+mod follow;
 mod ledger;
 mod options;
 mod process;
 mod protocol;
 pub mod python;
 mod reader;
+mod tables;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lem_record::{Record, Stamp, Table, Warning};
 use serde_json::{Map, Value};
 
 use self::connection::{ClockBounds, Connection};
+use self::follow::{Asked, follow};
 use self::ledger::Ledger;
 use self::protocol::{
     Can, Decoded, Encode, Encoded, Generate, Load, Loaded, Nothing, Scored, Tokens,
@@ -42,9 +47,6 @@ use crate::model::ModelFiles;
 
 pub use self::options::fetched_by_lem;
 pub use self::process::Launch;
-
-/// How often a generation looks whether it is cancelled.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
@@ -214,87 +216,6 @@ impl WorkerEngine {
     }
 }
 
-/// A question that is being answered.
-#[derive(Clone, Copy)]
-struct Asked<'a> {
-    id: u64,
-    verb: &'a str,
-}
-
-/// The answer to a generation, once all events before it are passed on.
-fn follow(
-    connection: &mut Connection,
-    Asked { id, verb }: Asked<'_>,
-    can: Can,
-    patience: Patience,
-    ledger: &mut Ledger,
-    events: &mut dyn EventSink,
-    cancel: &Cancel,
-) -> Result<Value, EngineError> {
-    let began = Instant::now();
-    let mut heard = began;
-    // Asked to stop: until when it may go on.
-    let mut cancelled: Option<Instant> = None;
-    loop {
-        if cancelled.is_none() && cancel.is_cancelled() {
-            let until = Instant::now() + patience.stop;
-            if can.cancel {
-                connection.cancel(id)?;
-            }
-            cancelled = Some(until);
-        }
-        if cancelled.is_some_and(|until| Instant::now() > until) {
-            let what = format!(
-                "The worker did not stop within {} s of being asked to, and was ended",
-                patience.stop.as_secs_f64()
-            );
-            return Err(connection.fail(
-                &what,
-                "Raise worker.stop_timeout_s, or let it look for \"cancel\" more often",
-            ));
-        }
-        if let Some(whole) = patience.whole.filter(|whole| began.elapsed() > *whole) {
-            let what = format!(
-                "The worker did not end in {} s what it was asked to {verb}",
-                whole.as_secs_f64()
-            );
-            return Err(connection.fail(
-                &what,
-                "It sends events, but no answer: let it come to an end",
-            ));
-        }
-        let Some((said, arrived_ns)) = connection.next(verb, GLANCE)? else {
-            if heard.elapsed() > patience.answer {
-                return Err(connection.hangs(verb, patience.answer));
-            }
-            continue;
-        };
-        heard = Instant::now();
-        if said.id != Some(id) {
-            return Err(connection.stray(&said, verb, id));
-        }
-        if let Some(fault) = &said.error {
-            return Err(connection.refused(verb, &fault.what, &fault.remedy));
-        }
-        if let Some(answer) = &said.ok {
-            let left = ledger.unfinished();
-            if left.is_empty() {
-                return connection.read_answer(verb, answer.get());
-            }
-            let what = format!(
-                "The worker ended the generation with {} requests unfinished, the first of them {}",
-                left.len(),
-                left.first().copied().unwrap_or_default()
-            );
-            return Err(connection.fail(&what, WRONG));
-        }
-        if let Err(why) = ledger.take(&said, arrived_ns, events) {
-            let what = format!("The worker tells what cannot be: {why}");
-            return Err(connection.fail(&what, WRONG));
-        }
-    }
-}
-
 const WRONG: &str = "Its times and counts are not to be relied on: correct the worker; lem worker check -- COMMAND tries it against the protocol";
 
 impl Engine for WorkerEngine {
@@ -351,9 +272,9 @@ impl Engine for WorkerEngine {
             }));
         }
         let answer = std::mem::take(&mut self.answer);
-        records.extend(answer_table(cycle, &answer).map(Record::Table));
+        records.extend(tables::of_cycle(cycle, &answer).map(Record::Table));
         let told = std::mem::take(&mut self.told);
-        records.extend(table(cycle, told).map(Record::Table));
+        records.extend(tables::of_requests(cycle, told).map(Record::Table));
         let connection = self.connection();
         let count = connection.rubbish.len();
         let first = connection.rubbish.first().cloned().unwrap_or_default();
@@ -415,45 +336,4 @@ fn no_text(engine: &str) -> EngineError {
         format!("The worker {engine:?} does not encode or decode text"),
         "Use prompts.type: synthetic, or a worker that can",
     )
-}
-
-/// Figures of the whole cycle, as the engine tells them.
-fn answer_table(cycle: u32, answer: &Value) -> Option<Table> {
-    let figures = answer.as_object().filter(|figures| !figures.is_empty())?;
-    let row =
-        |(what, value): (&String, &Value)| vec![cycle.into(), what.as_str().into(), value.clone()];
-    Some(Table {
-        name: "engine_cycle".into(),
-        columns: ["cycle", "what", "value"].map(str::to_owned).into(),
-        rows: figures.iter().take(64).map(row).collect(),
-    })
-}
-
-/// A row a request; the columns are what any of them has.
-fn table(cycle: u32, told: Vec<(u64, Map<String, Value>)>) -> Option<Table> {
-    let mut keys: Vec<String> = Vec::new();
-    for key in told.iter().flat_map(|(_, values)| values.keys()) {
-        if !keys.contains(key) && keys.len() < 64 {
-            keys.push(key.clone());
-        }
-    }
-    if keys.is_empty() {
-        return None;
-    }
-    let rows = told.iter().map(|(request, values)| {
-        let values = keys
-            .iter()
-            .map(|key| values.get(key).cloned().unwrap_or(Value::Null));
-        [cycle.into(), (*request).into()]
-            .into_iter()
-            .chain(values)
-            .collect()
-    });
-    let rows = rows.collect();
-    let columns = ["cycle", "request"].map(str::to_owned).into_iter();
-    Some(Table {
-        name: "engine_requests".into(),
-        columns: columns.chain(keys).collect(),
-        rows,
-    })
 }
