@@ -51,6 +51,11 @@ pub enum Verb {
     Monitor(MonitorArgs),
     /// Find out how this machine's GPUs tell their power, for all later runs
     Calibrate(CalibrateArgs),
+    /// List the engines: which this build and this machine can run, and why not the others
+    Engines(EnginesArgs),
+    /// Programs in any language that are engines
+    #[command(subcommand)]
+    Worker(WorkerVerb),
     /// Look at the results of runs
     #[command(subcommand)]
     Results(ResultsVerb),
@@ -449,4 +454,51 @@ pub struct MetricsArgs {
 pub struct EnvArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem engines                                     what can run here
+  lem engines --set worker.python=venv/bin/python look for transformers in another Python
+  lem engines --no-python --format json           for a script, without starting Python")]
+pub struct EnginesArgs {
+    /// A configuration, for its worker and server
+    pub config: Option<PathBuf>,
+    /// Set one key; may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Start no Python to ask for its packages
+    #[arg(long)]
+    pub no_python: bool,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum WorkerVerb {
+    /// Try a worker against the protocol: each requirement, whether it holds, and why not
+    Check(WorkerCheckArgs),
+    /// Print the worker of the backend `transformers`, to read it or to start from
+    Show,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  lem worker check -- python3 workers/echo.py     a program that is to be an engine
+  lem worker check my.yaml                        the worker of a configuration, with its model
+
+The protocol is in docs/worker-protocol.md. Exit code 1 where a requirement does not hold.")]
+pub struct WorkerCheckArgs {
+    /// The configuration of the worker and its model
+    pub config: Option<PathBuf>,
+    /// Set one key (`model_name=…`, `worker.options.x=…`); may be given again
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// The program and its arguments, in place of worker.command
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
 }

@@ -21,3 +21,5 @@ mod support;
 mod unbuilt;
 #[path = "config/version_2.rs"]
 mod version_2;
+#[path = "config/workers.rs"]
+mod workers;

@@ -4,6 +4,7 @@ mod calibrate;
 mod close;
 mod completions;
 mod config;
+mod engines;
 mod env;
 mod exec;
 mod export;
@@ -17,6 +18,7 @@ mod sinks;
 mod summary;
 mod terminal;
 mod verify;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -87,6 +89,8 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Results(verb) => results::results(&verb),
         Verb::Calibrate(args) => calibrate::calibrate(&args),
         Verb::Monitor(args) => monitor::monitor(&args),
+        Verb::Engines(args) => engines::engines(&args),
+        Verb::Worker(verb) => worker::worker(&verb),
         Verb::Verify(args) => verify::verify(&args),
         Verb::Config(verb) => config::config(&verb),
         Verb::Env(args) => env::env(&args),

@@ -863,6 +863,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
         "Parent of lem's cache; `~/.cache` without it.",
     ),
     read("XDG_CONFIG_HOME", System, "Parent of the user's settings."),
+    read(
+        "PATH",
+        System,
+        "Folders in which `lem engines` looks for programs.",
+    ),
     read("TMPDIR", System, "Folder of temporary files."),
     read("NO_COLOR", System, "Present: no colours."),
     read(

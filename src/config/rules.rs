@@ -1,6 +1,8 @@
 //! What one key means for another: each rule reads the configuration and says what does
 //! not go together. Pure; one list, all of it run.
 
+mod worker;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::finding::{Finding, Findings, Severity};
@@ -62,6 +64,9 @@ const RULES: &[Rule] = &[
     batch_larger_than_work,
     greedy,
     traffic,
+    worker::command,
+    worker::token_by_token,
+    worker::sum,
     gpus,
     carbon_zone,
     files_sink,

@@ -82,12 +82,6 @@ const ROWS: &[Row] = &[
         "Remove it, and let the embedded engine load the model: `backend: candle`.",
     ),
     refuse(
-        "worker.command",
-        |r| !r.config.worker.command.is_empty(),
-        "this version of lem does not run workers yet",
-        "Remove it, and let the embedded engine load the model: `backend: candle`.",
-    ),
-    refuse(
         "traffic.mode",
         |r| r.config.traffic.mode != TrafficMode::Closed,
         "this version of lem does not send requests by a schedule yet",
@@ -110,9 +104,13 @@ const ROWS: &[Row] = &[
 /// Sections that only some backends read.
 const SECTIONS: &[(&str, &[Backend])] = &[
     ("candle", &[Backend::Candle]),
-    ("pytorch", &[Backend::Torch, Backend::Transformers]),
-    ("vllm", &[Backend::Vllm]),
-    ("tensorrt", &[Backend::TensorrtLlm]),
+    (
+        "pytorch",
+        &[Backend::Torch, Backend::Transformers, Backend::Worker],
+    ),
+    ("vllm", &[Backend::Vllm, Backend::Worker]),
+    ("tensorrt", &[Backend::TensorrtLlm, Backend::Worker]),
+    ("worker", &[Backend::Transformers, Backend::Worker]),
 ];
 
 fn in_process(config: &Config) -> bool {

@@ -3,6 +3,8 @@
 mod api;
 #[cfg(feature = "candle")]
 pub mod candle;
+pub mod list;
+pub mod worker;
 
 pub use api::*;
 
@@ -13,11 +15,17 @@ use crate::model::ModelFiles;
 pub const BUILT: &[&str] = &[
     #[cfg(feature = "candle")]
     "candle",
+    "transformers",
+    "worker",
 ];
 
-/// Whether lem finds and opens the model's files itself. Servers and workers do it themselves.
-pub const fn opens_files(backend: Backend) -> bool {
-    matches!(backend, Backend::Candle | Backend::Torch)
+/// Whether lem finds the model's files itself. Servers and workers do it themselves, but for a
+/// worker's single file.
+pub fn opens_files(config: &Config) -> bool {
+    match config.backend {
+        Backend::Candle | Backend::Torch => true,
+        _ => worker::fetched_by_lem(config),
+    }
 }
 
 /// Loads the model in the configured engine, or attaches to a server that has it.
@@ -29,6 +37,7 @@ pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<Box<dyn Engin
             let options = candle::LoadOptions::from_config(config);
             Ok(Box::new(candle::load(found(config, files)?, &options)?))
         }
+        Backend::Transformers | Backend::Worker => Ok(Box::new(worker::open(config, files)?)),
         other => {
             let _ = files;
             Err(EngineError::new(

@@ -26,3 +26,4 @@ mod sinks;
 mod sinks_check;
 mod support;
 mod verify;
+mod workers;

@@ -5,9 +5,9 @@ use std::fs;
 use lem::config::{Built, Severity, Sources, load, unbuilt};
 
 #[test]
-fn every_example_loads_and_runs_on_this_build_or_says_why_not() {
+fn every_example_loads_and_runs_on_this_build() {
     let built = Built {
-        backends: vec!["candle"],
+        backends: vec!["candle", "transformers", "worker"],
         sinks: vec!["files", "mlflow", "otlp"],
     };
     let mut seen = 0;
@@ -33,7 +33,7 @@ fn every_example_loads_and_runs_on_this_build_or_says_why_not() {
         let refused = findings
             .iter()
             .any(|finding| finding.severity == Severity::Error);
-        assert_eq!(refused, old, "{path:?}: {findings:?}");
+        assert!(!refused, "{path:?}: {findings:?}");
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             old || text.starts_with("# yaml-language-server: $schema=schema.json\n"),

@@ -57,7 +57,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let mut bar = ByteBar::new();
     let gathered = workload::gather(config, &options, &mut bar).map_err(refused)?;
     let name = config.model_name.as_deref().unwrap_or_default();
-    let files = engine::opens_files(config.backend)
+    let files = engine::opens_files(config)
         .then(|| model::resolve(name, &options, &mut bar).map_err(refused))
         .transpose()?;
     drop(bar);

@@ -144,10 +144,39 @@ pub struct Server {
     pub url: Option<Address>,
 }
 
-/// A program that speaks the worker protocol.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A program that speaks the worker protocol. The backend `transformers` is one that lem brings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Worker {
-    /// The program and its arguments.
+    /// The program and its arguments. For the backend `transformers` it replaces lem's own.
     pub command: Vec<String>,
+    /// Python with torch and transformers, for the backend `transformers`; left out: `python3`.
+    pub python: Option<String>,
+    /// Where the model runs: `cpu`, `cuda:0`, …; left out: the worker's choice.
+    pub device: Option<String>,
+    /// Passed to the worker as it stands: what only this worker knows.
+    pub options: Option<Value>,
+    /// A worker that is asked something and is silent so long is ended, seconds.
+    #[schemars(range(min = 0.1, max = 86_400.0))]
+    pub timeout_s: f64,
+    /// As `timeout_s`, while it starts and loads the model.
+    #[schemars(range(min = 0.1, max = 86_400.0))]
+    pub load_timeout_s: f64,
+    /// How long a worker may take to stop when cancelled, and to end, seconds.
+    #[schemars(range(min = 0.1, max = 3_600.0))]
+    pub stop_timeout_s: f64,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            python: None,
+            device: None,
+            options: None,
+            timeout_s: 120.0,
+            load_timeout_s: 1_800.0,
+            stop_timeout_s: 10.0,
+        }
+    }
 }
