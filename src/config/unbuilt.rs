@@ -76,12 +76,6 @@ const ROWS: &[Row] = &[
         "Merge the adapter into the weights and name the merged model in `model_name`.",
     ),
     refuse(
-        "server.url",
-        |r| r.config.server.url.is_some(),
-        "this version of lem does not measure servers yet",
-        "Remove it, and let the embedded engine load the model: `backend: candle`.",
-    ),
-    refuse(
         "worker.command",
         |r| !r.config.worker.command.is_empty(),
         "this version of lem does not run workers yet",
@@ -89,8 +83,8 @@ const ROWS: &[Row] = &[
     ),
     refuse(
         "traffic.mode",
-        |r| r.config.traffic.mode != TrafficMode::Closed,
-        "this version of lem does not send requests by a schedule yet",
+        |r| !r.config.backend.is_server() && r.config.traffic.mode != TrafficMode::Closed,
+        "a schedule of requests is for servers: this engine answers one batch after the other",
         "Set `traffic.mode: closed`, and the load by `batching.batch_size`.",
     ),
     warn(
@@ -113,6 +107,18 @@ const SECTIONS: &[(&str, &[Backend])] = &[
     ("pytorch", &[Backend::Torch, Backend::Transformers]),
     ("vllm", &[Backend::Vllm]),
     ("tensorrt", &[Backend::TensorrtLlm]),
+    (
+        "server",
+        &[
+            Backend::Vllm,
+            Backend::TensorrtLlm,
+            Backend::Sglang,
+            Backend::LlamaCpp,
+            Backend::Tgi,
+            Backend::Ollama,
+            Backend::Openai,
+        ],
+    ),
 ];
 
 fn in_process(config: &Config) -> bool {

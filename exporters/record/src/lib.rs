@@ -25,7 +25,7 @@ pub use exporter::{
 };
 pub use live::{Board, Live, Present};
 pub use record::{
-    Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, FinishReason, Metric,
+    Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, EngineTold, FinishReason, Metric,
     Origin, Record, RequestTimeline, RoundsFinished, RunFinished, RunStarted, RunStatus, Samples,
     Seal, SegmentWritten, Span, SpanKind, Table, Warning,
 };
