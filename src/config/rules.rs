@@ -68,6 +68,7 @@ const RULES: &[Rule] = &[
     server::api_key,
     server::extra_body,
     server::schedule,
+    server::built_engine,
     server::shared_prefix,
     gpus,
     carbon_zone,

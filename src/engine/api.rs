@@ -240,6 +240,9 @@ pub struct ModelDescription {
     /// Name and version of the engine.
     pub engine: String,
     pub engine_version: String,
+    /// The command line of a server that lem launched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch: Option<String>,
     /// `cpu`, `cuda:0`, …
     pub device: String,
     pub threads: Option<u32>,

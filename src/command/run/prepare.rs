@@ -54,7 +54,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let mut bar = ByteBar::new();
     let gathered = workload::gather(config, &options, &mut bar).map_err(refused)?;
     let name = config.model_name.as_deref().unwrap_or_default();
-    let files = engine::opens_files(config.backend)
+    let files = engine::opens_files(config)
         .then(|| model::resolve(name, &options, &mut bar).map_err(refused))
         .transpose()?;
     drop(bar);
@@ -72,8 +72,14 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         let known = cache.load(config.measurement.baseline.max_age_h, now);
         bare_baseline.extend(known.map(Record::Table));
     }
-    say(&format!("Loading {name}"));
-    let engine = engine::open(config, files.as_ref()).map_err(refused)?;
+    say(&match &config.server.url {
+        Some(url) if config.backend.is_server() => format!("Attaching to {url}"),
+        _ if config.backend.is_server() => {
+            format!("Starting {} with {name}", config.backend.as_str())
+        }
+        _ => format!("Loading {name}"),
+    });
+    let engine = engine::open(config, files.as_ref(), ecosystem).map_err(refused)?;
     let workload = workload::build_from(config, gathered, engine.as_ref()).map_err(refused)?;
     Ok(Prepared {
         environment,

@@ -23,7 +23,11 @@ pub struct Traffic {
     /// Requests a second at the end, for `ramp`; it begins with `target_qps`.
     #[schemars(range(max = 1_000_000.0), extend("exclusiveMinimum" = 0.0))]
     pub ramp_to_qps: Option<f64>,
-    /// Pause of a client between an answer and its next request, for `closed`, seconds.
+    /// Turns of a conversation, for `closed`: so many prompts in a row make one, each put behind
+    /// the one before it and its answer; then `concurrency` counts conversations.
+    #[schemars(range(min = 1, max = 1_000))]
+    pub turns: u32,
+    /// Pause between an answer and the next turn, seconds.
     #[schemars(range(min = 0.0, max = 3_600.0))]
     pub think_time_s: f64,
     pub slo: Objectives,
@@ -39,6 +43,7 @@ impl Default for Traffic {
             seed: None,
             burstiness: None,
             ramp_to_qps: None,
+            turns: 1,
             think_time_s: 0.0,
             slo: Objectives::default(),
         }

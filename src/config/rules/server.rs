@@ -174,7 +174,7 @@ pub(super) fn schedule(facts: &Facts) -> Vec<Clash> {
     let only = [
         ("traffic.burstiness", TrafficMode::Gamma),
         ("traffic.ramp_to_qps", TrafficMode::Ramp),
-        ("traffic.think_time_s", TrafficMode::Closed),
+        ("traffic.turns", TrafficMode::Closed),
     ];
     for (key, mode) in only {
         if facts.given(key) && traffic.mode != mode {
@@ -185,6 +185,14 @@ pub(super) fn schedule(facts: &Facts) -> Vec<Clash> {
                 "Remove it, or choose the mode that it is for.",
             ));
         }
+    }
+    if facts.given("traffic.think_time_s") && traffic.turns <= 1 {
+        clashes.push(warning(
+            "no-effect",
+            &["traffic.think_time_s", "traffic.turns"],
+            "`traffic.think_time_s` has no effect: it is the pause before a conversation's next turn",
+            "Set `traffic.turns` to 2 or more, or remove it.",
+        ));
     }
     if !config.backend.is_server() {
         return clashes;
@@ -206,6 +214,25 @@ pub(super) fn schedule(facts: &Facts) -> Vec<Clash> {
         ));
     }
     clashes
+}
+
+/// Options of TensorRT-LLM's engine builder, which a server does not run.
+pub(super) fn built_engine(facts: &Facts) -> Vec<Clash> {
+    if facts.config.backend != Backend::TensorrtLlm {
+        return Vec::new();
+    }
+    ["tensorrt.builder_opt_level", "tensorrt.kv_cache_type"]
+        .into_iter()
+        .filter(|key| facts.given(key))
+        .map(|key| {
+            warning(
+                "no-effect",
+                &[key],
+                format!("`{key}` has no effect: it is an option of building an engine, and trtllm-serve takes none such"),
+                "Build the engine with it and name its folder as `tensorrt.engine_path`, or remove it.",
+            )
+        })
+        .collect()
 }
 
 /// A prefix that is longer than the prompt is none.

@@ -105,7 +105,8 @@ impl Process {
         })
     }
 
-    pub fn log(&self) -> &Path {
+    #[cfg(test)]
+    fn log(&self) -> &Path {
         &self.log
     }
 
