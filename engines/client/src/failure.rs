@@ -67,8 +67,8 @@ pub enum Failure {
     Garbage { what: String },
     #[error("cancelled")]
     Cancelled,
-    #[error("not sent, because request {0} which it follows did not finish")]
-    NotSent(usize),
+    #[error("not sent, because request {after} which it follows {why}")]
+    NotSent { after: usize, why: String },
     #[error("this machine ran out of {what}. {remedy}")]
     Resources { what: String, remedy: String },
 }
@@ -91,7 +91,7 @@ impl Failure {
             Self::Oversized { .. } => "oversized",
             Self::Garbage { .. } => "garbage",
             Self::Cancelled => "cancelled",
-            Self::NotSent(_) => "not_sent",
+            Self::NotSent { .. } => "not_sent",
             Self::Resources { .. } => "resources",
         }
     }

@@ -21,13 +21,32 @@
 //!   tokens and times are bounded ([`Limits`]).
 //! - What goes wrong ends the one request that it belongs to, as a [`Failure`].
 
+mod account;
+mod answer;
 mod arrivals;
+mod body;
+mod check;
+mod chunked;
+mod clock;
+mod connection;
 mod event;
+mod exchange;
 mod failure;
+mod head;
+mod histogram;
+mod lines;
+mod open_files;
 mod plan;
+mod redact;
 mod report;
 mod run;
+mod runner;
+mod schedule;
+mod sse;
 mod target;
+mod timer;
+mod url;
+mod wire;
 
 pub use arrivals::{Arrivals, TraceError};
 pub use event::{Counted, Event, EventSink, Gaps, Part, Summary, Tokens, Usage};

@@ -28,6 +28,8 @@ pub struct Report {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub chunks: u64,
+    /// Some request failed because no more files could be opened.
+    pub ran_out_of_files: bool,
     /// The limit on open files, if fewer connections fit than the plan may need: what to do.
     pub open_files_note: Option<String>,
 }

@@ -88,8 +88,10 @@ pub struct Features {
     pub include_usage: bool,
     /// `stream_options.continuous_usage_stats`: the running count on each chunk.
     pub continuous_usage: bool,
-    /// `return_token_ids` (vLLM), `return_tokens` (llama.cpp).
+    /// `return_token_ids` (vLLM), `return_tokens` (llama.cpp's own API).
     pub token_ids: bool,
+    /// `timings_per_token` (llama.cpp): its running count on each chunk.
+    pub timings_per_token: bool,
     pub exact_length: ExactLength,
     /// `max_completion_tokens` in place of `max_tokens`.
     pub max_completion_tokens: bool,
@@ -102,6 +104,7 @@ impl Features {
             include_usage: true,
             continuous_usage: false,
             token_ids: false,
+            timings_per_token: false,
             exact_length: ExactLength::Unsupported,
             max_completion_tokens: false,
         }
@@ -135,6 +138,7 @@ impl Features {
     pub const fn llama_cpp() -> Self {
         Self {
             token_ids: true,
+            timings_per_token: true,
             exact_length: ExactLength::IgnoreEos,
             ..Self::openai()
         }
