@@ -14,6 +14,7 @@ mod estimators;
 mod flops;
 mod integrate;
 mod latency;
+mod ledger;
 mod memory;
 mod metrics_table;
 mod peaks;
@@ -220,6 +221,7 @@ fn one(context: &Context<'_>, cycle: &CycleData) -> CycleAnalysis {
     throughput::put_efficiency(cycle, &counts, &mut sheet);
     latency::put(context.data, cycle, &mut sheet);
     served::put(context.data, cycle, &counts, &mut sheet);
+    ledger::put(context, cycle, &mut sheet);
     flops::put(context.data, cycle, &mut sheet);
     carbon::put(context.data, cycle, counts.output_tokens, &mut sheet);
     memory::put(context.data, cycle, &mut sheet);

@@ -22,6 +22,7 @@ mod plot;
 mod prometheus_push;
 mod prometheus_scrape;
 mod secrets;
+mod servers;
 mod sinks;
 mod sinks_check;
 mod support;

@@ -26,12 +26,12 @@ pub fn body(
 ) -> Map<String, Value> {
     let mut body = Map::new();
     let mut options = Map::new();
-    // TGI and Ollama have sampling in a section of its own.
+    // Ollama has sampling in a section of its own; the client puts TGI's into one.
     let nested = match api {
-        client::Api::Tgi => Some("parameters"),
         client::Api::OllamaGenerate | client::Api::OllamaChat => Some("options"),
         _ => None,
     };
+    let all = nested.is_some() || api == client::Api::Tgi;
     {
         let fields = if nested.is_some() { &mut options } else { &mut body };
         let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
@@ -48,7 +48,7 @@ pub fn body(
             if let Some(p) = sampling.top_p {
                 put("top_p", p.into());
             }
-            let top_k = if nested.is_some() { Some("top_k") } else { kind.top_k };
+            let top_k = if all { Some("top_k") } else { kind.top_k };
             if let Some((name, k)) = top_k.zip(sampling.top_k) {
                 put(name, k.into());
             }

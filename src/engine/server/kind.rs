@@ -53,6 +53,7 @@ const PLAIN: Features = Features {
     token_ids: false,
     exact_length: ExactLength::Unsupported,
     max_completion_tokens: false,
+    timings_per_token: false,
 };
 
 const VLLM: Kind = Kind {
@@ -176,7 +177,10 @@ impl Kind {
         let mut features = self.features;
         match (self.api, api) {
             // llama.cpp gives tokens in its own interface only.
-            (Api::LlamaCpp, Api::Chat | Api::Completions) => features.token_ids = false,
+            (Api::LlamaCpp, Api::Chat | Api::Completions) => {
+                features.token_ids = false;
+                features.timings_per_token = true;
+            }
             // What these can do beyond OpenAI's interface, they do in their own.
             (Api::Tgi | Api::OllamaGenerate, Api::Chat | Api::Completions) => {
                 features = Features::openai();

@@ -22,6 +22,8 @@ pub struct Line {
     pub variables: Vec<(String, String)>,
     /// A file to write first, and the option before its path, where the server has one.
     pub options: Option<(&'static str, Value)>,
+    /// A file to write first, and the variable that names it, where the server has one.
+    pub logging: Option<(&'static str, Value)>,
     /// Arguments of which an older server may know nothing: it is started again without them.
     pub optional: Vec<&'static str>,
 }
@@ -173,6 +175,7 @@ fn vllm(config: &Config, port: u16, optional: bool) -> Result<Line, EngineError>
         line.optional = vec!["--enable-per-request-metrics"];
         if config.server.iterations {
             line.optional.push("--enable-logging-iteration-details");
+            line.logging = Some(("VLLM_LOGGING_CONFIG_PATH", super::steps::logging()));
         }
         let optional = line.optional.iter().map(|flag| (*flag).to_owned());
         line.arguments.extend(optional);

@@ -19,6 +19,7 @@ mod launch;
 mod metrics;
 mod process;
 mod score;
+mod steps;
 mod text;
 mod times;
 mod told;
@@ -40,6 +41,7 @@ use control::{Control, Fault};
 use kind::{Kind, Tokenizer};
 use metrics::Metrics;
 use process::Process;
+use steps::Steps;
 use told::CycleTold;
 
 /// Where a launched server's log goes, below the run's folder.
@@ -61,6 +63,8 @@ pub struct Server {
     description: ModelDescription,
     metrics: Metrics,
     cycle: CycleTold,
+    /// Its steps, where they are logged.
+    steps: Option<Steps>,
     /// Makes each cycle's salt a new one, also beside other runs.
     salt: u64,
     generations: u64,
@@ -112,6 +116,7 @@ pub fn open(
         description,
         metrics,
         cycle: CycleTold::default(),
+        steps: process.as_ref().filter(|_| config.server.iterations).map(|_| Steps::default()),
         salt: rand::rng().random(),
         generations: 0,
         process,
@@ -361,12 +366,19 @@ impl Engine for Server {
 
     fn before_cycle(&mut self, _cycle: u32) {
         self.cycle.begin();
+        if let (Some(steps), Some(process)) = (&mut self.steps, &self.process) {
+            steps.skip(process.log());
+        }
         self.metrics.before(&self.control);
     }
 
     fn after_cycle(&mut self, cycle: u32) -> Vec<Record> {
         let (told, other) = self.metrics.after(&self.control, self.cycle.answered());
-        self.cycle.records(cycle, &told, other)
+        let mut records = self.cycle.records(cycle, &told, other);
+        if let (Some(steps), Some(process)) = (&mut self.steps, &self.process) {
+            records.extend(steps.read(process.log(), cycle));
+        }
+        records
     }
 
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {

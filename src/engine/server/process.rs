@@ -25,8 +25,8 @@ pub struct Process {
     /// Its group: it and all that it started.
     group: Pid,
     log: PathBuf,
-    /// The file with its options, where there is one.
-    options: Option<PathBuf>,
+    /// Files with its options, which go with it.
+    files: Vec<PathBuf>,
     ended: Option<ExitStatus>,
     /// The log is moved into the run's folder, or told of in an error: it stays.
     keep_log: bool,
@@ -58,19 +58,28 @@ impl Process {
         };
         let (out, err) = open().map_err(|error| cannot(&log, &error))?;
         let mut arguments = line.arguments.clone();
-        let mut options = None;
-        if let Some((flag, value)) = &line.options {
-            let path = folder.join(format!(".server-{own}.yaml"));
-            // JSON is YAML.
+        let mut files = Vec::new();
+        let mut variables = line.variables.clone();
+        let mut file = |what: &str, value: &serde_json::Value| {
+            let path = folder.join(format!(".server-{own}-{what}"));
             std::fs::write(&path, value.to_string()).map_err(|error| cannot(&path, &error))?;
-            arguments.push((*flag).to_owned());
-            arguments.push(path.display().to_string());
-            options = Some(path);
+            let path = path.canonicalize().unwrap_or(path);
+            files.push(path.clone());
+            Ok::<_, EngineError>(path.display().to_string())
+        };
+        if let Some((flag, value)) = &line.options {
+            // JSON is YAML.
+            let path = file("options.yaml", value)?;
+            arguments.extend([(*flag).to_owned(), path]);
+        }
+        if let Some((variable, value)) = &line.logging {
+            let path = file("logging.json", value)?;
+            variables.push(((*variable).to_owned(), path));
         }
         let mut command = Command::new(&line.program);
         command
             .args(&arguments)
-            .envs(line.variables.iter().map(|(k, v)| (k, v)))
+            .envs(variables)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
@@ -99,14 +108,13 @@ impl Process {
             child,
             group,
             log,
-            options,
+            files,
             ended: None,
             keep_log: false,
         })
     }
 
-    #[cfg(test)]
-    fn log(&self) -> &Path {
+    pub fn log(&self) -> &Path {
         &self.log
     }
 
@@ -192,8 +200,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.stop();
-        if let Some(options) = &self.options {
-            let _ = std::fs::remove_file(options);
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
         }
         if !self.keep_log {
             let _ = std::fs::remove_file(&self.log);
