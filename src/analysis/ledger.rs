@@ -18,7 +18,7 @@ use lem_record::{How, Interval, Table};
 use serde_json::Value;
 
 use super::data::{CycleData, RunData, Window};
-use super::energy::{Context, gross};
+use super::energy::{Context, gross, rest};
 use super::sheet::{Obtained, Reading, Sheet};
 
 /// Of cycle, end, elapsed and what was in the step.
@@ -370,8 +370,12 @@ fn told(split: &Split, sheet: &mut Sheet) {
         sheet.forget(id);
         sheet.mean(id, reading);
     };
-    replace(sheet, "energy.prefill", reading(split.prefill, split.pure_prefill));
-    replace(sheet, "energy.decode", reading(split.decode, split.pure_decode));
+    let prefill = reading(split.prefill, split.pure_prefill);
+    let decode = reading(split.decode, split.pure_decode);
+    let total = sheet.reading("energy.total");
+    replace(sheet, "energy.other", rest(&total, [&prefill, &decode]));
+    replace(sheet, "energy.prefill", prefill);
+    replace(sheet, "energy.decode", decode);
     sheet.mean(
         "engine.mixed_share",
         Ok(Reading::new(share, How::Modelled).method("energy of mixed steps over that of all")),

@@ -98,7 +98,16 @@ impl Control {
         };
         // refused only where the program has chosen a provider already, which then serves
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut builder = reqwest::Client::builder();
+        let here = root.host_str().is_some_and(|host| {
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        });
+        if here {
+            // A proxy for the world has no way back to this machine.
+            builder = builder.no_proxy();
+        }
+        let client = builder
             .user_agent(concat!("lem/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
             // a redirect would carry the key to a stranger

@@ -193,8 +193,30 @@ impl Process {
 
     fn gone(&mut self) -> bool {
         // Our child first: as long as nobody waited for it, its group exists.
-        self.ended().is_some() && test_kill_process_group(self.group).is_err()
+        self.ended().is_some() && !group_lives(self.group)
     }
+}
+
+/// Whether a process of the group still runs. One that has ended and that nobody waits for (in a
+/// container without an init) is a name in a table and holds nothing.
+fn group_lives(group: Pid) -> bool {
+    if test_kill_process_group(group).is_err() {
+        return false;
+    }
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return true;
+    };
+    let group = group.as_raw_pid().to_string();
+    processes.flatten().any(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+        // `pid (name) state parent group …`; a name may hold anything.
+        let Some((_, after)) = stat.rsplit_once(')') else {
+            return false;
+        };
+        let mut fields = after.split_whitespace();
+        let state = fields.next();
+        fields.nth(1) == Some(group.as_str()) && !matches!(state, Some("Z" | "X"))
+    })
 }
 
 impl Drop for Process {
