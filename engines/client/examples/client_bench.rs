@@ -41,15 +41,25 @@ impl Server {
     fn log(&self) -> Result<(HashMap<usize, Vec<u64>>, u64), Failed> {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port))?;
         socket.write_all(b"GET /log HTTP/1.1\r\nHost: x\r\n\r\n")?;
-        socket.shutdown(std::net::Shutdown::Write)?;
-        let mut text = String::new();
-        socket.read_to_string(&mut text)?;
-        let (_, log) = text.split_once("\r\n\r\n").ok_or("no log")?;
+        let mut reader = BufReader::new(socket);
+        let (mut length, mut line) = (0, String::new());
+        while reader.read_line(&mut line)? > 2 {
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim().parse()?;
+            }
+            line.clear();
+        }
+        let mut log = vec![0; length];
+        reader.read_exact(&mut log)?;
+        let log = String::from_utf8(log)?;
         let mut requests = HashMap::new();
         let mut cpu = 0;
         for line in log.lines() {
             let (user, times) = line.split_once(' ').ok_or("a short line")?;
-            let times = times.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
+            let times = times
+                .split(' ')
+                .map(str::parse)
+                .collect::<Result<Vec<u64>, _>>()?;
             match user.parse() {
                 Ok(user) => drop(requests.insert(user, times)),
                 Err(_) => cpu = times[0],
@@ -74,25 +84,46 @@ struct Seen {
     failure: Option<String>,
 }
 
-fn drive(port: u16, jobs: usize, streams: usize, tokens: u32, preconnect: bool) -> Result<(Vec<Seen>, Report), Failed> {
+fn drive(
+    port: u16,
+    jobs: usize,
+    streams: usize,
+    tokens: u32,
+    preconnect: bool,
+) -> Result<(Vec<Seen>, Report), Failed> {
     let mut target = Target::new(format!("http://127.0.0.1:{port}"), Api::Chat);
     target.model = Some("m".into());
     target.features = Features::openai();
     let job = |i: usize| {
         let mut job = Job::new(Prompt::Text("How much is it?".into()), tokens);
-        job.extra_body = Some(Arc::new(Map::from_iter([("user".to_owned(), Value::from(i.to_string()))])));
+        job.extra_body = Some(Arc::new(Map::from_iter([(
+            "user".to_owned(),
+            Value::from(i.to_string()),
+        )])));
         job
     };
-    let mut plan = Plan::new((0..jobs).map(job).collect(), Load::Closed { concurrency: streams });
+    let mut plan = Plan::new(
+        (0..jobs).map(job).collect(),
+        Load::Closed {
+            concurrency: streams,
+        },
+    );
     plan.preconnect = if preconnect { streams } else { 0 };
     let mut seen: Vec<Seen> = (0..jobs)
-        .map(|_| Seen { tokens: Vec::with_capacity(tokens as usize), ..Seen::default() })
+        .map(|_| Seen {
+            tokens: Vec::with_capacity(tokens as usize),
+            ..Seen::default()
+        })
         .collect();
     let mut sink = |event: Event<'_>| match event {
         Event::Sent { request, at_ns, .. } => seen[request].sent = at_ns,
         Event::Tokens { request, at_ns, .. } => seen[request].tokens.push(at_ns),
-        Event::Finished { request, summary, .. } => seen[request].total = summary.output_tokens.unwrap_or(0),
-        Event::Failed { request, failure, .. } => seen[request].failure = Some(failure.to_string()),
+        Event::Finished {
+            request, summary, ..
+        } => seen[request].total = summary.output_tokens.unwrap_or(0),
+        Event::Failed {
+            request, failure, ..
+        } => seen[request].failure = Some(failure.to_string()),
         _ => {}
     };
     let report = run(&target, &plan, &mut sink, &|| false)?;
@@ -167,7 +198,12 @@ fn open(streams: usize, gap_ms: u64, tokens: u32) -> Result<Value, Failed> {
     let mut late = vec![];
     for (i, seen) in seen.iter().enumerate() {
         if let Some(times) = log.get(&i) {
-            late.extend(seen.tokens.iter().zip(&times[1..]).map(|(c, s)| ms(i128::from(*c) - i128::from(*s))));
+            late.extend(
+                seen.tokens
+                    .iter()
+                    .zip(&times[1..])
+                    .map(|(c, s)| ms(i128::from(*c) - i128::from(*s))),
+            );
         }
     }
     Ok(json!({
@@ -201,8 +237,16 @@ fn main() -> Result<(), Failed> {
             let streams = number(1, 64)?;
             paced(streams, number(2, 64)? as u32, number(3, streams * 10)?)?
         }
-        Some("unpaced") => unpaced(number(1, 64)?, number(2, 20_000)? as u32, number(3, 16)? as u64)?,
-        Some("open") => open(number(1, 10_000)?, number(2, 1000)? as u64, number(3, 10)? as u32)?,
+        Some("unpaced") => unpaced(
+            number(1, 64)?,
+            number(2, 20_000)? as u32,
+            number(3, 16)? as u64,
+        )?,
+        Some("open") => open(
+            number(1, 10_000)?,
+            number(2, 1000)? as u64,
+            number(3, 10)? as u32,
+        )?,
         _ => return Err("paced, unpaced or open".into()),
     };
     println!("{result}");

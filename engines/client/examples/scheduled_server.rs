@@ -63,7 +63,12 @@ struct Server {
 }
 
 fn main() -> io::Result<()> {
-    let mut settings = Settings { ttft_ns: 50_000_000, gap_ns: 10_000_000, tokens_per_chunk: 1, batch: 1 };
+    let mut settings = Settings {
+        ttft_ns: 50_000_000,
+        gap_ns: 10_000_000,
+        tokens_per_chunk: 1,
+        batch: 1,
+    };
     let mut port = 0u16;
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
@@ -99,10 +104,17 @@ fn raise_open_files() {
 fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
-    poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-    let mut server = Server { settings, streams: Slab::new(), due: BinaryHeap::new(), log: String::new() };
+    poll.registry()
+        .register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+    let mut server = Server {
+        settings,
+        streams: Slab::new(),
+        due: BinaryHeap::new(),
+        log: String::new(),
+    };
     let mut serial = 0;
     loop {
         let next = server.due.peek().map(|Reverse((at, _, _))| *at);
@@ -111,8 +123,17 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
         match next {
             Some(at) if at <= now => wait = Some(Duration::ZERO),
             Some(at) => {
-                let value = Timespec { tv_sec: (at / 1_000_000_000) as i64, tv_nsec: (at % 1_000_000_000) as i64 };
-                let new = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: value };
+                let value = Timespec {
+                    tv_sec: (at / 1_000_000_000) as i64,
+                    tv_nsec: (at % 1_000_000_000) as i64,
+                };
+                let new = Itimerspec {
+                    it_interval: Timespec {
+                        tv_sec: 0,
+                        tv_nsec: 0,
+                    },
+                    it_value: value,
+                };
                 timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &new)?;
             }
             None => {}
@@ -134,7 +155,14 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
                             Token(place.key()),
                             Interest::READABLE | Interest::WRITABLE,
                         )?;
-                        place.insert(Stream { socket, serial, input: Vec::new(), out: Vec::new(), written: 0, reply: None });
+                        place.insert(Stream {
+                            socket,
+                            serial,
+                            input: Vec::new(),
+                            out: Vec::new(),
+                            written: 0,
+                            reply: None,
+                        });
                     }
                 }
                 Token(key) => {
@@ -153,7 +181,9 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
 
 impl Server {
     fn read(&mut self, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
         let mut buffer = [0; 16 << 10];
         loop {
             match stream.socket.read(&mut buffer) {
@@ -172,8 +202,12 @@ impl Server {
     }
 
     fn request(&mut self, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
-        let Some(head) = memchr::memmem::find(&stream.input, b"\r\n\r\n") else { return };
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
+        let Some(head) = memchr::memmem::find(&stream.input, b"\r\n\r\n") else {
+            return;
+        };
         let text = String::from_utf8_lossy(&stream.input[..head]).to_ascii_lowercase();
         let length: usize = text
             .split_once("content-length:")
@@ -189,7 +223,11 @@ impl Server {
         if text.starts_with("get /log") {
             let mut log = std::mem::take(&mut self.log);
             let _ = writeln!(log, "cpu_ns {}", cpu_ns());
-            stream.out = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{log}", log.len()).into_bytes();
+            stream.out = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{log}",
+                log.len()
+            )
+            .into_bytes();
             return self.write(key);
         }
         if text.starts_with("get ") {
@@ -199,7 +237,9 @@ impl Server {
             return self.write(key);
         }
         let number = |name: &str| body[name].as_u64();
-        let tokens = number("max_tokens").or(number("max_completion_tokens")).unwrap_or(64) as usize;
+        let tokens = number("max_tokens")
+            .or(number("max_completion_tokens"))
+            .unwrap_or(64) as usize;
         let chat = text.contains("/chat/");
         stream.reply = Some(Reply {
             user: body["user"].as_str().unwrap_or("-").to_owned(),
@@ -210,25 +250,40 @@ impl Server {
         });
         stream.out.extend_from_slice(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n");
         if chat {
-            event(&mut stream.out, r#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}"#);
+            event(
+                &mut stream.out,
+                r#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}"#,
+            );
         }
         let serial = stream.serial;
-        self.due.push(Reverse((received_ns + self.settings.ttft_ns, key, serial)));
+        self.due
+            .push(Reverse((received_ns + self.settings.ttft_ns, key, serial)));
         self.write(key);
     }
 
     /// Sends what is due.
     fn tick(&mut self) {
-        let Settings { ttft_ns, gap_ns, tokens_per_chunk, batch } = self.settings;
+        let Settings {
+            ttft_ns,
+            gap_ns,
+            tokens_per_chunk,
+            batch,
+        } = self.settings;
         for _ in 0..4096 {
-            let Some(Reverse((at, key, serial))) = self.due.peek().copied() else { return };
+            let Some(Reverse((at, key, serial))) = self.due.peek().copied() else {
+                return;
+            };
             let now = now_ns();
             if at > now {
                 return;
             }
             self.due.pop();
-            let Some(stream) = self.streams.get_mut(key).filter(|s| s.serial == serial) else { continue };
-            let Some(reply) = &mut stream.reply else { continue };
+            let Some(stream) = self.streams.get_mut(key).filter(|s| s.serial == serial) else {
+                continue;
+            };
+            let Some(reply) = &mut stream.reply else {
+                continue;
+            };
             if stream.out.len() > FULL {
                 // The client is slower than we are.
                 self.due.push(Reverse((now + 1_000_000, key, serial)));
@@ -245,7 +300,11 @@ impl Server {
             }
             if reply.sent.len() < reply.tokens {
                 let chunk = (reply.sent.len() / tokens_per_chunk) as u64;
-                let next = if gap_ns == 0 { now } else { reply.received_ns + ttft_ns + chunk * gap_ns };
+                let next = if gap_ns == 0 {
+                    now
+                } else {
+                    reply.received_ns + ttft_ns + chunk * gap_ns
+                };
                 self.due.push(Reverse((next, key, serial)));
             } else {
                 finish(&mut stream.out, reply);
@@ -266,7 +325,9 @@ impl Server {
     }
 
     fn write(&mut self, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else { return };
+        let Some(stream) = self.streams.get_mut(key) else {
+            return;
+        };
         while stream.written < stream.out.len() {
             match stream.socket.write(&stream.out[stream.written..]) {
                 Ok(n) => stream.written += n,
@@ -281,19 +342,46 @@ impl Server {
 
 fn chunk(chat: bool, tokens: usize) -> &'static str {
     match (chat, tokens) {
-        (true, 1) => r#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}"#,
-        (true, _) => r#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" word word word word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}"#,
-        (false, 1) => r#"{"id":"cmpl-0123456789abcdef","object":"text_completion","created":1700000000,"model":"m","choices":[{"index":0,"text":" word","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}"#,
-        (false, _) => r#"{"id":"cmpl-0123456789abcdef","object":"text_completion","created":1700000000,"model":"m","choices":[{"index":0,"text":" word word word word","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}"#,
+        (true, 1) => {
+            r#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}"#
+        }
+        (true, _) => {
+            r#"{"id":"chatcmpl-0123456789abcdef","object":"chat.completion.chunk","created":1700000000,"model":"m","choices":[{"index":0,"delta":{"content":" word word word word"},"logprobs":null,"finish_reason":null,"token_ids":null}]}"#
+        }
+        (false, 1) => {
+            r#"{"id":"cmpl-0123456789abcdef","object":"text_completion","created":1700000000,"model":"m","choices":[{"index":0,"text":" word","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}"#
+        }
+        (false, _) => {
+            r#"{"id":"cmpl-0123456789abcdef","object":"text_completion","created":1700000000,"model":"m","choices":[{"index":0,"text":" word word word word","logprobs":null,"finish_reason":null,"stop_reason":null}],"usage":null}"#
+        }
     }
 }
 
 fn finish(out: &mut Vec<u8>, reply: &Reply) {
-    let text = if reply.chat { r#""delta":{"content":""}"# } else { r#""text":"""# };
-    let object = if reply.chat { "chat.completion.chunk" } else { "text_completion" };
-    event(out, &format!(r#"{{"id":"x","object":"{object}","created":1700000000,"model":"m","choices":[{{"index":0,{text},"logprobs":null,"finish_reason":"length"}}]}}"#));
+    let text = if reply.chat {
+        r#""delta":{"content":""}"#
+    } else {
+        r#""text":"""#
+    };
+    let object = if reply.chat {
+        "chat.completion.chunk"
+    } else {
+        "text_completion"
+    };
+    event(
+        out,
+        &format!(
+            r#"{{"id":"x","object":"{object}","created":1700000000,"model":"m","choices":[{{"index":0,{text},"logprobs":null,"finish_reason":"length"}}]}}"#
+        ),
+    );
     let n = reply.sent.len();
-    event(out, &format!(r#"{{"id":"x","object":"{object}","created":1700000000,"model":"m","choices":[],"usage":{{"prompt_tokens":8,"completion_tokens":{n},"total_tokens":{}}}}}"#, n + 8));
+    event(
+        out,
+        &format!(
+            r#"{{"id":"x","object":"{object}","created":1700000000,"model":"m","choices":[],"usage":{{"prompt_tokens":8,"completion_tokens":{n},"total_tokens":{}}}}}"#,
+            n + 8
+        ),
+    );
     event(out, "[DONE]");
     out.extend_from_slice(b"0\r\n\r\n");
 }

@@ -193,10 +193,18 @@ mod tests {
             let chunk = answer::read(Api::Chat, object.as_bytes()).unwrap();
             usage = chunk.usage.unwrap_or(usage);
             let at = 10 * (i as u64 + 1);
-            account.chunk(0, at, i as u64, &chunk, &mut |event: Event<'_>| match event {
-                Event::Tokens { tokens, part, text, .. } => seen.push(format!("{tokens:?} {part:?} {text}")),
-                _ => seen.push("-".to_owned()),
-            });
+            account.chunk(
+                0,
+                at,
+                i as u64,
+                &chunk,
+                &mut |event: Event<'_>| match event {
+                    Event::Tokens {
+                        tokens, part, text, ..
+                    } => seen.push(format!("{tokens:?} {part:?} {text}")),
+                    _ => seen.push("-".to_owned()),
+                },
+            );
         }
         account.close(usage, true);
         (account.summary, seen)
@@ -214,22 +222,50 @@ mod tests {
     fn chunks_are_not_tokens() {
         let (s, seen) = account(&[ROLE, A, A, END, &usage(5)]);
         assert_eq!(seen, ["-", "Unknown Answer a", "Unknown Answer a", "-"]);
-        assert_eq!((s.output_tokens, s.counted, s.gaps), (Some(5), Counted::Usage, Gaps::Chunked));
-        assert_eq!((s.first_token_ns, s.last_token_ns, s.chunks), (Some(20), Some(30), 2));
+        assert_eq!(
+            (s.output_tokens, s.counted, s.gaps),
+            (Some(5), Counted::Usage, Gaps::Chunked)
+        );
+        assert_eq!(
+            (s.first_token_ns, s.last_token_ns, s.chunks),
+            (Some(20), Some(30), 2)
+        );
         assert_eq!(account(&[ROLE, A, A, END, &usage(2)]).0.gaps, Gaps::Likely);
         assert_eq!(account(&[ROLE, A, A, END, &usage(1)]).0.gaps, Gaps::Unknown);
         let (s, _) = account(&[ROLE, A, A, END]);
-        assert_eq!((s.output_tokens, s.counted, s.gaps), (None, Counted::Unknown, Gaps::Unknown));
+        assert_eq!(
+            (s.output_tokens, s.counted, s.gaps),
+            (None, Counted::Unknown, Gaps::Unknown)
+        );
     }
 
     #[test]
     fn a_running_count_tells_each_chunk() {
         let with = |text: &str, n: u32| {
-            format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}],"usage":{{"completion_tokens":{n}}}}}"#)
+            format!(
+                r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}],"usage":{{"completion_tokens":{n}}}}}"#
+            )
         };
-        let (s, seen) = account(&[&with("", 0), &with("a", 1), &with("b", 4), &with("", 5), &usage(5)]);
-        assert_eq!(seen, ["-", "Count(1) Answer a", "Count(3) Answer b", "Count(1) Answer "]);
-        assert_eq!((s.output_tokens, s.gaps, s.counted_tokens), (Some(5), Gaps::Chunked, 5));
+        let (s, seen) = account(&[
+            &with("", 0),
+            &with("a", 1),
+            &with("b", 4),
+            &with("", 5),
+            &usage(5),
+        ]);
+        assert_eq!(
+            seen,
+            [
+                "-",
+                "Count(1) Answer a",
+                "Count(3) Answer b",
+                "Count(1) Answer "
+            ]
+        );
+        assert_eq!(
+            (s.output_tokens, s.gaps, s.counted_tokens),
+            (Some(5), Gaps::Chunked, 5)
+        );
         let (s, _) = account(&[&with("a", 1), &with("b", 2)]);
         assert_eq!((s.output_tokens, s.gaps), (Some(2), Gaps::True));
     }
@@ -239,11 +275,17 @@ mod tests {
         let last = r#"{"choices":[{"delta":{"content":""},"finish_reason":"stop"}],"usage":{"completion_tokens":2}}"#;
         let (s, seen) = account(&[ROLE, A, A, last]);
         assert_eq!(seen.last().unwrap(), "-");
-        assert_eq!((s.output_tokens, s.gaps, s.chunks), (Some(2), Gaps::Likely, 2));
+        assert_eq!(
+            (s.output_tokens, s.gaps, s.chunks),
+            (Some(2), Gaps::Likely, 2)
+        );
         // not even where the first chunk told a zero
         let zero = r#"{"choices":[{"delta":{"content":""}}],"usage":{"completion_tokens":0}}"#;
         let (s, _) = account(&[zero, A, A, last]);
-        assert_eq!((s.output_tokens, s.chunks, s.uncounted_chunks), (Some(2), 2, 2));
+        assert_eq!(
+            (s.output_tokens, s.chunks, s.uncounted_chunks),
+            (Some(2), 2, 2)
+        );
     }
 
     #[test]
@@ -254,10 +296,20 @@ mod tests {
         let (s, seen) = account(&[ROLE, silent, think, silent, answer, silent]);
         assert_eq!(
             seen,
-            ["-", "Ids([2]) Answer ", "Ids([1]) Reasoning hm", "Ids([2]) Reasoning ", "Ids([3, 4]) Answer a", "Ids([2]) Answer "]
+            [
+                "-",
+                "Ids([2]) Answer ",
+                "Ids([1]) Reasoning hm",
+                "Ids([2]) Reasoning ",
+                "Ids([3, 4]) Answer a",
+                "Ids([2]) Answer "
+            ]
         );
         assert_eq!((s.first_token_ns, s.first_answer_ns), (Some(20), Some(50)));
-        assert_eq!((s.output_tokens, s.counted, s.gaps), (Some(6), Counted::Chunks, Gaps::Chunked));
+        assert_eq!(
+            (s.output_tokens, s.counted, s.gaps),
+            (Some(6), Counted::Chunks, Gaps::Chunked)
+        );
         // no reasoning at all: the first token is the answer's, with or without text
         let (s, _) = account(&[silent, answer]);
         assert_eq!(s.first_answer_ns, Some(10));

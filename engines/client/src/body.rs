@@ -9,7 +9,13 @@ use crate::{Api, ExactLength, Job, Message, Prompt, Target, TargetError};
 
 /// Fields that a job or a target sets itself.
 const RESERVED: [&str; 7] = [
-    "prompt", "messages", "inputs", "stream", "max_tokens", "max_completion_tokens", "n_predict",
+    "prompt",
+    "messages",
+    "inputs",
+    "stream",
+    "max_tokens",
+    "max_completion_tokens",
+    "n_predict",
 ];
 
 /// All that was said before a request and in it, in the form that the API takes.
@@ -112,11 +118,20 @@ pub fn encode(target: &Target, job: &Job, conversation: &Conversation) -> Vec<u8
     Value::Object(body).to_string().into_bytes()
 }
 
-fn openai(target: &Target, job: &Job, prompt: Value, extra: &Map<String, Value>) -> Map<String, Value> {
+fn openai(
+    target: &Target,
+    job: &Job,
+    prompt: Value,
+    extra: &Map<String, Value>,
+) -> Map<String, Value> {
     let features = &target.features;
     let mut body = Map::new();
     set(&mut body, "model", target.model.as_deref().map(Value::from));
-    let name = if target.api.is_chat() { "messages" } else { "prompt" };
+    let name = if target.api.is_chat() {
+        "messages"
+    } else {
+        "prompt"
+    };
     set(&mut body, name, Some(prompt));
     let length = if features.max_completion_tokens {
         "max_completion_tokens"
@@ -145,14 +160,25 @@ fn exact_length(body: &mut Map<String, Value>, way: ExactLength, job: &Job) {
     if job.min_tokens == 0 {
         return;
     }
-    let eos = matches!(way, ExactLength::IgnoreEos | ExactLength::IgnoreEosAndMinTokens);
-    let min = matches!(way, ExactLength::MinTokens | ExactLength::IgnoreEosAndMinTokens);
+    let eos = matches!(
+        way,
+        ExactLength::IgnoreEos | ExactLength::IgnoreEosAndMinTokens
+    );
+    let min = matches!(
+        way,
+        ExactLength::MinTokens | ExactLength::IgnoreEosAndMinTokens
+    );
     let exact = job.min_tokens >= job.max_tokens;
     set(body, "ignore_eos", (eos && exact).then(|| true.into()));
     set(body, "min_tokens", min.then(|| job.min_tokens.into()));
 }
 
-fn llama_cpp(target: &Target, job: &Job, prompt: Value, extra: &Map<String, Value>) -> Map<String, Value> {
+fn llama_cpp(
+    target: &Target,
+    job: &Job,
+    prompt: Value,
+    extra: &Map<String, Value>,
+) -> Map<String, Value> {
     let mut body = Map::new();
     set(&mut body, "prompt", Some(prompt));
     set(&mut body, "n_predict", Some(job.max_tokens.into()));
@@ -167,7 +193,11 @@ fn llama_cpp(target: &Target, job: &Job, prompt: Value, extra: &Map<String, Valu
 /// All but the prompt are parameters; whether it streams is in the path.
 fn tgi(job: &Job, prompt: Value, extra: &Map<String, Value>) -> Map<String, Value> {
     let mut parameters = Map::new();
-    set(&mut parameters, "max_new_tokens", Some(job.max_tokens.into()));
+    set(
+        &mut parameters,
+        "max_new_tokens",
+        Some(job.max_tokens.into()),
+    );
     set(&mut parameters, "details", Some(true.into()));
     parameters.extend(extra.clone());
     let mut body = Map::new();
@@ -176,10 +206,19 @@ fn tgi(job: &Job, prompt: Value, extra: &Map<String, Value>) -> Map<String, Valu
     body
 }
 
-fn ollama(target: &Target, job: &Job, prompt: Value, extra: &Map<String, Value>) -> Map<String, Value> {
+fn ollama(
+    target: &Target,
+    job: &Job,
+    prompt: Value,
+    extra: &Map<String, Value>,
+) -> Map<String, Value> {
     let mut body = Map::new();
     set(&mut body, "model", target.model.as_deref().map(Value::from));
-    let name = if target.api.is_chat() { "messages" } else { "prompt" };
+    let name = if target.api.is_chat() {
+        "messages"
+    } else {
+        "prompt"
+    };
     set(&mut body, name, Some(prompt));
     set(&mut body, "stream", Some(target.stream.into()));
     body.extend(extra.clone());
@@ -254,7 +293,10 @@ mod tests {
 
     #[test]
     fn a_conversation_grows_in_its_own_form() {
-        let answer = Kept { text: "yes".into(), ids: vec![9] };
+        let answer = Kept {
+            text: "yes".into(),
+            ids: vec![9],
+        };
         let prompt = Prompt::Text("a".into());
         let mut c = Conversation::start(Api::Chat, &prompt);
         c.answered(&answer);
@@ -272,7 +314,12 @@ mod tests {
 
     #[test]
     fn fields_that_would_break_the_count_are_refused() {
-        for extra in [json!({"stream": false}), json!({"n": 2}), json!({"best_of": 4}), json!({"prompt": "x"})] {
+        for extra in [
+            json!({"stream": false}),
+            json!({"n": 2}),
+            json!({"best_of": 4}),
+            json!({"prompt": "x"}),
+        ] {
             assert!(check_extra(extra.as_object().unwrap()).is_err(), "{extra}");
         }
         assert!(check_extra(json!({"n": 1, "top_p": 0.5}).as_object().unwrap()).is_ok());

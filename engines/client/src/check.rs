@@ -4,7 +4,11 @@ use crate::body::{check_extra, same_kind};
 use crate::{Job, Load, Plan, Prompt, Target, TargetError};
 
 pub fn plan(target: &Target, plan: &Plan) -> Result<(), TargetError> {
-    let (Load::Closed { concurrency: places } | Load::Users { users: places }) = plan.load else {
+    let (Load::Closed {
+        concurrency: places,
+    }
+    | Load::Users { users: places }) = plan.load
+    else {
         return jobs(target, plan);
     };
     if places == 0 {
@@ -24,28 +28,49 @@ fn jobs(target: &Target, plan: &Plan) -> Result<(), TargetError> {
             continue;
         };
         let Some(before) = plan.jobs.get(after.job).filter(|_| after.job < i) else {
-            return Err(at(i, TargetError::new(
-                format!("it follows request {}, which does not come before it", after.job),
-                "Let it follow an earlier one",
-            )));
+            return Err(at(
+                i,
+                TargetError::new(
+                    format!(
+                        "it follows request {}, which does not come before it",
+                        after.job
+                    ),
+                    "Let it follow an earlier one",
+                ),
+            ));
         };
         if !same_kind(target.api, &before.prompt, &job.prompt) {
-            return Err(at(i, TargetError::new(
-                "its prompt is of another kind than that of the request that it follows",
-                "Use text, or token ids, throughout a conversation",
-            )));
+            return Err(at(
+                i,
+                TargetError::new(
+                    "its prompt is of another kind than that of the request that it follows",
+                    "Use text, or token ids, throughout a conversation",
+                ),
+            ));
         }
-        if matches!(job.prompt, Prompt::Tokens(_)) && !(target.features.token_ids && target.stream) {
-            return Err(at(i, TargetError::new(
-                "it goes on from an answer in token ids, and this server does not tell them",
-                "Use text, or a server that streams token ids",
-            )));
+        if matches!(job.prompt, Prompt::Tokens(_)) && !(target.features.token_ids && target.stream)
+        {
+            return Err(at(
+                i,
+                TargetError::new(
+                    "it goes on from an answer in token ids, and this server does not tell them",
+                    "Use text, or a server that streams token ids",
+                ),
+            ));
         }
-        if std::mem::replace(&mut followed[after.job], true) && matches!(plan.load, Load::Users { .. }) {
-            return Err(at(i, TargetError::new(
-                format!("two requests follow request {}: no user can send both", after.job),
-                "Let one follow the other, or start a conversation of its own",
-            )));
+        if std::mem::replace(&mut followed[after.job], true)
+            && matches!(plan.load, Load::Users { .. })
+        {
+            return Err(at(
+                i,
+                TargetError::new(
+                    format!(
+                        "two requests follow request {}: no user can send both",
+                        after.job
+                    ),
+                    "Let one follow the other, or start a conversation of its own",
+                ),
+            ));
         }
     }
     Ok(())

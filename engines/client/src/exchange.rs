@@ -18,7 +18,9 @@ pub enum Step {
     /// The end of the answer was marked, but not that of its body, which should follow at once.
     Ending,
     /// All of it came. Whether the connection may be used again.
-    Done { reusable: bool },
+    Done {
+        reusable: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -109,7 +111,9 @@ impl Exchange {
     }
 
     pub fn read(&mut self, read: Read<'_>, sink: &mut dyn EventSink) -> Result<Step, Failure> {
-        let Read { mut bytes, at_ns, .. } = read;
+        let Read {
+            mut bytes, at_ns, ..
+        } = read;
         let mut kept_head = Vec::new();
         if let Stage::Head(before) = &mut self.stage {
             if self.heard.account.summary.first_byte_ns.is_none() && !bytes.is_empty() {
@@ -123,7 +127,10 @@ impl Exchange {
                 // What is behind the head in this read stays with it.
                 before.extend_from_slice(bytes);
                 if room == 0 {
-                    return Err(Failure::Oversized { what: "the HTTP head", limit });
+                    return Err(Failure::Oversized {
+                        what: "the HTTP head",
+                        limit,
+                    });
                 }
                 kept_head = std::mem::take(before);
                 bytes = &kept_head;
@@ -131,10 +138,17 @@ impl Exchange {
             let found = match head::read(bytes)? {
                 Some(found) => found,
                 None if bytes.len() > limit => {
-                    return Err(Failure::Oversized { what: "the HTTP head", limit });
+                    return Err(Failure::Oversized {
+                        what: "the HTTP head",
+                        limit,
+                    });
                 }
                 None => {
-                    let kept = if kept_head.is_empty() { bytes.to_vec() } else { kept_head };
+                    let kept = if kept_head.is_empty() {
+                        bytes.to_vec()
+                    } else {
+                        kept_head
+                    };
                     self.stage = Stage::Head(kept);
                     return Ok(Step::More);
                 }
@@ -158,7 +172,11 @@ impl Exchange {
                 Content::JsonLines => Form::Lines(Lines::new(limit)),
                 Content::Json if lines => Form::Lines(Lines::new(limit)),
                 Content::Json => Form::Whole(Vec::new()),
-                Content::Html => return Err(Failure::Garbage { what: "it is a web page".into() }),
+                Content::Html => {
+                    return Err(Failure::Garbage {
+                        what: "it is a web page".into(),
+                    });
+                }
                 // It does not say: what was asked for.
                 Content::Other if lines => Form::Lines(Lines::new(limit)),
                 Content::Other if self.heard.account.summary.streamed => Form::Sse(Sse::new(limit)),
@@ -168,12 +186,21 @@ impl Exchange {
         if let Form::Whole(_) = form {
             self.heard.account.summary.streamed = false;
         }
-        self.stage = Stage::Body { framing, keep_alive, form };
+        self.stage = Stage::Body {
+            framing,
+            keep_alive,
+            form,
+        };
         Ok(())
     }
 
     fn body(&mut self, read: Read<'_>, sink: &mut dyn EventSink) -> Result<Step, Failure> {
-        let Stage::Body { framing, keep_alive, form } = &mut self.stage else {
+        let Stage::Body {
+            framing,
+            keep_alive,
+            form,
+        } = &mut self.stage
+        else {
             return Ok(Step::More);
         };
         let heard = &mut self.heard;
@@ -181,12 +208,21 @@ impl Exchange {
         let ended = match framing {
             Framing::Length(left) => {
                 used = usize::try_from(*left).map_or(used, |left| left.min(used));
-                heard.piece(form, Read { bytes: &read.bytes[..used], ..read }, sink);
+                heard.piece(
+                    form,
+                    Read {
+                        bytes: &read.bytes[..used],
+                        ..read
+                    },
+                    sink,
+                );
                 *left -= used as u64;
                 *left == 0
             }
             Framing::Chunked(decoder) => {
-                let done = decoder.feed(read.bytes, |bytes| heard.piece(form, Read { bytes, ..read }, sink));
+                let done = decoder.feed(read.bytes, |bytes| {
+                    heard.piece(form, Read { bytes, ..read }, sink)
+                });
                 match done {
                     Ok(Chunked::More) => false,
                     Ok(Chunked::Done { used: end }) => {
@@ -194,7 +230,9 @@ impl Exchange {
                         true
                     }
                     Err(why) => {
-                        heard.failure.get_or_insert(Failure::Garbage { what: why.into() });
+                        heard
+                            .failure
+                            .get_or_insert(Failure::Garbage { what: why.into() });
                         false
                     }
                 }
@@ -208,7 +246,11 @@ impl Exchange {
             return Err(failure);
         }
         if !ended {
-            return Ok(if heard.ended_ns.is_some() { Step::Ending } else { Step::More });
+            return Ok(if heard.ended_ns.is_some() {
+                Step::Ending
+            } else {
+                Step::More
+            });
         }
         let reusable = *keep_alive && used == read.bytes.len();
         heard.complete(form, read, sink)?;
@@ -217,7 +259,11 @@ impl Exchange {
 
     /// The server closed its side.
     pub fn end_of_input(&mut self, at_ns: u64, sink: &mut dyn EventSink) -> Result<(), Failure> {
-        let read = Read { bytes: &[], at_ns, number: u64::MAX };
+        let read = Read {
+            bytes: &[],
+            at_ns,
+            number: u64::MAX,
+        };
         match &mut self.stage {
             Stage::Head(head) => Err(Failure::Broken {
                 why: if head.is_empty() {
@@ -226,9 +272,16 @@ impl Exchange {
                     "the server closed it within the HTTP head".into()
                 },
             }),
-            Stage::Body { framing: Framing::ToEnd, form, .. } => self.heard.complete(form, read, sink),
+            Stage::Body {
+                framing: Framing::ToEnd,
+                form,
+                ..
+            } => self.heard.complete(form, read, sink),
             Stage::Body { .. } if self.heard.ended_ns.is_some() => Ok(()),
-            Stage::Body { form: form @ Form::Error(..), .. } => self.heard.complete(form, read, sink),
+            Stage::Body {
+                form: form @ Form::Error(..),
+                ..
+            } => self.heard.complete(form, read, sink),
             Stage::Body { .. } => Err(Failure::Broken {
                 why: "the server closed it before the body's end".into(),
             }),
@@ -236,11 +289,23 @@ impl Exchange {
     }
 
     /// What a failure from outside (a reset, a timeout) amounts to, given what has come.
-    pub fn interrupted(&mut self, failure: Failure, at_ns: u64, sink: &mut dyn EventSink) -> Result<(), Failure> {
+    pub fn interrupted(
+        &mut self,
+        failure: Failure,
+        at_ns: u64,
+        sink: &mut dyn EventSink,
+    ) -> Result<(), Failure> {
         match &mut self.stage {
             _ if self.heard.ended_ns.is_some() => Ok(()),
-            Stage::Body { form: form @ Form::Error(..), .. } => {
-                let read = Read { bytes: &[], at_ns, number: u64::MAX };
+            Stage::Body {
+                form: form @ Form::Error(..),
+                ..
+            } => {
+                let read = Read {
+                    bytes: &[],
+                    at_ns,
+                    number: u64::MAX,
+                };
                 self.heard.complete(form, read, sink)
             }
             _ => Err(failure),
@@ -251,10 +316,17 @@ impl Exchange {
     pub fn finish(&mut self, at_ns: u64, sink: &mut dyn EventSink) {
         let heard = &mut self.heard;
         let request = self.request;
-        let at_ns = heard.ended_ns.or((heard.last_ns > 0).then_some(heard.last_ns)).unwrap_or(at_ns);
+        let at_ns = heard
+            .ended_ns
+            .or((heard.last_ns > 0).then_some(heard.last_ns))
+            .unwrap_or(at_ns);
         heard.close(at_ns, true, sink);
         let summary = &heard.account.summary;
-        sink.event(Event::Finished { request, at_ns, summary });
+        sink.event(Event::Finished {
+            request,
+            at_ns,
+            summary,
+        });
     }
 
     pub fn fail(&mut self, failure: &Failure, at_ns: u64, sink: &mut dyn EventSink) {
@@ -262,7 +334,12 @@ impl Exchange {
         let request = self.request;
         heard.close(at_ns, false, sink);
         let summary = &heard.account.summary;
-        sink.event(Event::Failed { request, at_ns, failure, summary });
+        sink.event(Event::Failed {
+            request,
+            at_ns,
+            failure,
+            summary,
+        });
     }
 }
 
@@ -279,7 +356,10 @@ impl Heard {
             Form::Whole(body) => {
                 let limit = self.limits.body_bytes;
                 if body.len() + bytes.len() > limit {
-                    self.fail(Failure::Oversized { what: "the answer", limit });
+                    self.fail(Failure::Oversized {
+                        what: "the answer",
+                        limit,
+                    });
                 } else {
                     body.extend_from_slice(bytes);
                 }
@@ -297,7 +377,10 @@ impl Heard {
         };
         if let Err(TooLarge) = fed {
             let limit = self.limits.event_bytes;
-            self.fail(Failure::Oversized { what: "an event of the stream", limit });
+            self.fail(Failure::Oversized {
+                what: "an event of the stream",
+                limit,
+            });
         }
         if self.account.summary.body_bytes > self.limits.stream_bytes {
             let what = format!("more than {} bytes came", self.limits.stream_bytes);
@@ -346,7 +429,9 @@ impl Heard {
             Ok(chunk) => chunk,
             Err(why) => {
                 let text = shorten(&String::from_utf8_lossy(json));
-                return self.fail(Failure::Garbage { what: format!("{why}: {text:?}") });
+                return self.fail(Failure::Garbage {
+                    what: format!("{why}: {text:?}"),
+                });
             }
         };
         if let Some(Told { message, code }) = chunk.error {
@@ -355,7 +440,8 @@ impl Heard {
         }
         self.objects += 1;
         self.last_ns = read.at_ns;
-        self.account.chunk(self.request, read.at_ns, read.number, &chunk, sink);
+        self.account
+            .chunk(self.request, read.at_ns, read.number, &chunk, sink);
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage);
         }
@@ -383,7 +469,12 @@ impl Heard {
     }
 
     /// The body has ended: was that all?
-    fn complete(&mut self, form: &mut Form, read: Read<'_>, sink: &mut dyn EventSink) -> Result<(), Failure> {
+    fn complete(
+        &mut self,
+        form: &mut Form,
+        read: Read<'_>,
+        sink: &mut dyn EventSink,
+    ) -> Result<(), Failure> {
         match form {
             Form::Error(head, body) => return Err(http_failure(head, body)),
             Form::Whole(body) => {
@@ -404,7 +495,9 @@ impl Heard {
         if self.ended_ns.is_some() || self.account.summary.finish_reason.is_some() {
             Ok(())
         } else if self.objects == 0 {
-            Err(Failure::Garbage { what: "it ended without a single event".into() })
+            Err(Failure::Garbage {
+                what: "it ended without a single event".into(),
+            })
         } else {
             Err(Failure::Broken {
                 why: "the body ended, and neither a finish reason nor an end mark had come".into(),
@@ -415,11 +508,19 @@ impl Heard {
     fn close(&mut self, at_ns: u64, complete: bool, sink: &mut dyn EventSink) {
         let request = self.request;
         if let Some(usage) = self.usage {
-            sink.event(Event::Usage { request, at_ns, usage });
+            sink.event(Event::Usage {
+                request,
+                at_ns,
+                usage,
+            });
         }
         if !self.timings.is_empty() {
             let json = &self.timings;
-            sink.event(Event::Timings { request, at_ns, json });
+            sink.event(Event::Timings {
+                request,
+                at_ns,
+                json,
+            });
         }
         self.account.close(self.usage.unwrap_or_default(), complete);
     }
@@ -432,7 +533,9 @@ fn http_failure(head: &Head, body: &[u8]) -> Failure {
     Failure::Http {
         status: head.status,
         message: shorten(&told),
-        retry_after_ms: head.retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        retry_after_ms: head
+            .retry_after
+            .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
         location: head.location.clone(),
     }
 }

@@ -182,10 +182,14 @@ mod tests {
 
     #[test]
     fn framing_and_reuse() {
-        let h = head("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: Chunked\r\nContent-Length: 3\r\n\r\n");
+        let h = head(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: Chunked\r\nContent-Length: 3\r\n\r\n",
+        );
         assert!(matches!(h.framing, Framing::Chunked(_)) && h.keep_alive);
         assert_eq!((h.status, h.content), (200, Content::EventStream));
-        let h = head("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\nConnection: x, close\r\n\r\n");
+        let h = head(
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 5\r\nConnection: x, close\r\n\r\n",
+        );
         assert!(matches!(h.framing, Framing::Length(5)) && !h.keep_alive);
         let h = head("HTTP/1.0 200 OK\r\n\r\n");
         assert!(matches!(h.framing, Framing::ToEnd) && !h.keep_alive);
@@ -202,7 +206,10 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n",
         ] {
-            assert!(matches!(read(text.as_bytes()), Err(Failure::Garbage { .. })), "{text:?}");
+            assert!(
+                matches!(read(text.as_bytes()), Err(Failure::Garbage { .. })),
+                "{text:?}"
+            );
         }
         assert!(read(b"HTTP/1.1 200 OK\r\nConte").unwrap().is_none());
     }

@@ -75,9 +75,16 @@ mod tests {
         assert_eq!(h.quantiles(), Quantiles::default());
         (1..=1000).for_each(|i| h.record(i * 1000));
         let q = h.quantiles();
-        for (got, true_value) in [(q.p50_ns, 500_000), (q.p90_ns, 900_000), (q.p99_ns, 990_000)] {
+        for (got, true_value) in [
+            (q.p50_ns, 500_000),
+            (q.p90_ns, 900_000),
+            (q.p99_ns, 990_000),
+        ] {
             let got = got.unwrap();
-            assert!(got >= true_value && got < true_value + true_value / 50, "{got} for {true_value}");
+            assert!(
+                got >= true_value && got < true_value + true_value / 50,
+                "{got} for {true_value}"
+            );
         }
         assert_eq!(q.max_ns, Some(1_000_000));
     }

@@ -65,7 +65,9 @@ mod tests {
     fn the_last_line_needs_no_end() {
         let mut lines = Lines::new(100);
         let mut seen = Vec::new();
-        lines.feed(b"{\"a\":1}\r\n\n{\"b\"", |l| seen.push(l.to_vec())).unwrap();
+        lines
+            .feed(b"{\"a\":1}\r\n\n{\"b\"", |l| seen.push(l.to_vec()))
+            .unwrap();
         lines.feed(b":2}", |l| seen.push(l.to_vec())).unwrap();
         lines.finish(|l| seen.push(l.to_vec()));
         assert_eq!(seen, [b"{\"a\":1}".to_vec(), b"{\"b\":2}".to_vec()]);

@@ -19,7 +19,10 @@ pub fn run(
 ) -> Result<Report, TargetError> {
     check::plan(target, plan)?;
     let most = match plan.load {
-        Load::Closed { concurrency: places } | Load::Users { users: places } => places.min(plan.jobs.len()),
+        Load::Closed {
+            concurrency: places,
+        }
+        | Load::Users { users: places } => places.min(plan.jobs.len()),
         Load::Open => plan.jobs.len(),
     };
     let open_files_note = open_files::allow(most as u64);

@@ -272,8 +272,15 @@ mod tests {
 
     #[test]
     fn all_ends_of_line_and_a_mark_at_the_start() {
-        assert_eq!(data("\u{feff}data: a\r\n\r\ndata: b\r\rdata: c\n\n"), ["a", "b", "c"]);
-        assert_eq!(data("data: a\n\n\u{feff}data: b\n\n"), ["a"], "only one mark, only at the start");
+        assert_eq!(
+            data("\u{feff}data: a\r\n\r\ndata: b\r\rdata: c\n\n"),
+            ["a", "b", "c"]
+        );
+        assert_eq!(
+            data("data: a\n\n\u{feff}data: b\n\n"),
+            ["a"],
+            "only one mark, only at the start"
+        );
         assert_eq!(data("data: a\r\ndata: b\r\n\r\n"), ["a\nb"]);
     }
 
@@ -298,11 +305,20 @@ mod tests {
 
     #[test]
     fn size_is_bounded_however_it_comes() {
-        assert_eq!(Sse::new(10).feed(b"data: 0123456789\n", |_| {}), Err(TooLarge));
+        assert_eq!(
+            Sse::new(10).feed(b"data: 0123456789\n", |_| {}),
+            Err(TooLarge)
+        );
         let mut sse = Sse::new(10);
-        assert_eq!((0..100).find_map(|_| sse.feed(b"x", |_| {}).err()), Some(TooLarge));
+        assert_eq!(
+            (0..100).find_map(|_| sse.feed(b"x", |_| {}).err()),
+            Some(TooLarge)
+        );
         let mut sse = Sse::new(10);
-        assert_eq!((0..100).find_map(|_| sse.feed(b"data\n", |_| {}).err()), Some(TooLarge));
+        assert_eq!(
+            (0..100).find_map(|_| sse.feed(b"data\n", |_| {}).err()),
+            Some(TooLarge)
+        );
     }
 
     /// The standard's own algorithm on the whole text, written without regard to speed.
@@ -337,9 +353,24 @@ mod tests {
 
     fn stream() -> impl Strategy<Value = String> {
         let atom = prop_oneof![
-            Just("data: "), Just("data"), Just("data:"), Just("event: "), Just("id: "), Just("retry: 5"),
-            Just(":"), Just("\n"), Just("\r"), Just("\r\n"), Just("\n\n"), Just(" "), Just("x"), Just("é"),
-            Just("{\"a\":1}"), Just("\0"), Just("\u{feff}"), Just("[DONE]"),
+            Just("data: "),
+            Just("data"),
+            Just("data:"),
+            Just("event: "),
+            Just("id: "),
+            Just("retry: 5"),
+            Just(":"),
+            Just("\n"),
+            Just("\r"),
+            Just("\r\n"),
+            Just("\n\n"),
+            Just(" "),
+            Just("x"),
+            Just("é"),
+            Just("{\"a\":1}"),
+            Just("\0"),
+            Just("\u{feff}"),
+            Just("[DONE]"),
         ];
         prop::collection::vec(atom, 0..60).prop_map(|atoms| atoms.concat())
     }

@@ -42,7 +42,9 @@ impl Url {
             None => (rest, ""),
         };
         if authority.contains('@') {
-            return Err(wrong("holds a user name; use the API key or a header instead"));
+            return Err(wrong(
+                "holds a user name; use the API key or a header instead",
+            ));
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(v6) => {
@@ -94,7 +96,10 @@ mod tests {
     #[test]
     fn parts() {
         let url = Url::parse("https://[::1]:8443/api/").unwrap();
-        assert_eq!((url.tls, url.host.as_str(), url.port, url.path.as_str()), (true, "::1", 8443, "/api"));
+        assert_eq!(
+            (url.tls, url.host.as_str(), url.port, url.path.as_str()),
+            (true, "::1", 8443, "/api")
+        );
         assert_eq!(url.authority(), "[::1]:8443");
         let url = Url::parse("http://localhost").unwrap();
         assert_eq!((url.port, url.authority().as_str()), (80, "localhost"));
@@ -102,10 +107,21 @@ mod tests {
 
     #[test]
     fn refusals_show_no_password() {
-        for text in ["localhost:8000", "ftp://x", "http://", "http://x:0", "http://x:y", "http://x/?q", "http://::1", "http://a b"] {
+        for text in [
+            "localhost:8000",
+            "ftp://x",
+            "http://",
+            "http://x:0",
+            "http://x:y",
+            "http://x/?q",
+            "http://::1",
+            "http://a b",
+        ] {
             assert!(Url::parse(text).is_err(), "{text}");
         }
-        let error = Url::parse("http://me:hunter2@host").unwrap_err().to_string();
+        let error = Url::parse("http://me:hunter2@host")
+            .unwrap_err()
+            .to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

@@ -137,7 +137,12 @@ fn head(target: &Target, url: &Url) -> Result<Vec<u8>, TargetError> {
 
 fn header(head: &mut String, name: &str, value: &Secret, before: &str) -> Result<(), TargetError> {
     const OURS: [&str; 6] = [
-        "host", "content-length", "transfer-encoding", "connection", "accept-encoding", "content-type",
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "accept-encoding",
+        "content-type",
     ];
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || !name.bytes().all(token) {
@@ -153,9 +158,15 @@ fn header(head: &mut String, name: &str, value: &Secret, before: &str) -> Result
         ));
     }
     let value = value.expose().trim();
-    if value.is_empty() || !value.bytes().all(|b| (b' '..0x7f).contains(&b) || b == b'\t') {
+    if value.is_empty()
+        || !value
+            .bytes()
+            .all(|b| (b' '..0x7f).contains(&b) || b == b'\t')
+    {
         return Err(TargetError::new(
-            format!("the value of the header {name} is empty or has characters that a header cannot hold"),
+            format!(
+                "the value of the header {name} is empty or has characters that a header cannot hold"
+            ),
             "Check for a line break or a non-ASCII character, e.g. at the end of the file that it was read from",
         ));
     }
@@ -180,7 +191,9 @@ fn tls(
             extra.push(certificate.map_err(|why| cannot(format!("{why:?}")))?);
         }
         if extra.is_empty() {
-            return Err(cannot("the authority's file holds no certificate".to_owned()));
+            return Err(cannot(
+                "the authority's file holds no certificate".to_owned(),
+            ));
         }
     }
     let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider))
@@ -194,7 +207,10 @@ fn tls(
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let name = ServerName::try_from(url.host.clone()).map_err(|why| {
         TargetError::new(
-            format!("{:?} is no name that a certificate can hold: {why}", url.host),
+            format!(
+                "{:?} is no name that a certificate can hold: {why}",
+                url.host
+            ),
             "Use the host name in the server's certificate",
         )
     })?;

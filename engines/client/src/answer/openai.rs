@@ -122,7 +122,9 @@ pub fn read(json: &[u8]) -> Result<Chunk<'_>, serde_json::Error> {
         }
         if let Some(text) = choice.text {
             chunk.has_output = true;
-            chunk.answer = filled(Some(text)).map(|t| (Part::Answer, t)).or(chunk.answer);
+            chunk.answer = filled(Some(text))
+                .map(|t| (Part::Answer, t))
+                .or(chunk.answer);
         }
         if let Some(delta) = choice.delta.or(choice.message) {
             chunk.has_output = true;
@@ -141,7 +143,12 @@ fn take<'a>(delta: Delta<'a>, chunk: &mut Chunk<'a>) {
         chunk.answer = Some((Part::Answer, text));
         return;
     }
-    for function in delta.tool_calls.into_iter().flatten().filter_map(|c| c.function) {
+    for function in delta
+        .tool_calls
+        .into_iter()
+        .flatten()
+        .filter_map(|c| c.function)
+    {
         if let Some(text) = filled(function.arguments).or_else(|| filled(function.name)) {
             chunk.answer = Some((Part::ToolCall, text));
         }

@@ -23,7 +23,8 @@ impl Runner<'_> {
                     left = 0;
                 }
             }
-            self.turn(Duration::from_millis(20)).map_err(|e| no_queue(io::Error::other(e.what)))?;
+            self.turn(Duration::from_millis(20))
+                .map_err(|e| no_queue(io::Error::other(e.what)))?;
         }
         Ok(())
     }
@@ -48,7 +49,11 @@ impl Runner<'_> {
         };
         let place = self.connections.vacant_entry();
         let key = place.key();
-        if let Err(why) = self.poll.registry().register(&mut socket, Token(key), interest()) {
+        if let Err(why) = self
+            .poll
+            .registry()
+            .register(&mut socket, Token(key), interest())
+        {
             return Err((self.connect_failure(address, &why), carried));
         }
         self.serial += 1;
@@ -136,7 +141,10 @@ impl Runner<'_> {
             Ok(all) => all[address % all.len()].to_string(),
             Err(failure) => return failure,
         };
-        match (why.kind(), why.raw_os_error().map(rustix::io::Errno::from_raw_os_error)) {
+        match (
+            why.kind(),
+            why.raw_os_error().map(rustix::io::Errno::from_raw_os_error),
+        ) {
             (io::ErrorKind::ConnectionRefused, _) => Failure::Refused { address },
             (_, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) => {
                 self.report.ran_out_of_files = true;
@@ -147,7 +155,8 @@ impl Runner<'_> {
             }
             (_, Some(rustix::io::Errno::ADDRNOTAVAIL)) => Failure::Resources {
                 what: "local ports".into(),
-                remedy: "Have fewer requests in flight, or widen net.ipv4.ip_local_port_range".into(),
+                remedy: "Have fewer requests in flight, or widen net.ipv4.ip_local_port_range"
+                    .into(),
             },
             _ => Failure::Unreachable {
                 address,

@@ -39,6 +39,8 @@ pub struct Runner<'a> {
     events: Option<Events>,
     timer: Timer,
     schedule: Schedule,
+    /// Nothing is let go before the clock starts.
+    started: bool,
     connections: Slab<Connection>,
     serial: u64,
     /// Open connections without a request.
@@ -106,6 +108,7 @@ impl<'a> Runner<'a> {
             events: Some(Events::with_capacity(1024)),
             timer,
             schedule: Schedule::new(plan, 0),
+            started: false,
             connections: Slab::new(),
             serial: 0,
             idle: Vec::new(),
@@ -138,6 +141,7 @@ impl<'a> Runner<'a> {
         };
         self.turns = Histogram::new();
         self.schedule = Schedule::new(self.plan, now);
+        self.started = true;
         self.release(now);
     }
 
@@ -153,7 +157,10 @@ impl<'a> Runner<'a> {
         } else {
             self.wait(most).map_err(no_queue)?
         };
-        let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(1024));
+        let mut events = self
+            .events
+            .take()
+            .unwrap_or_else(|| Events::with_capacity(1024));
         let polled = self.poll.poll(&mut events, Some(wait));
         let woke = now_ns();
         match polled {
@@ -172,7 +179,9 @@ impl<'a> Runner<'a> {
             self.sweep(now);
             self.next_sweep_ns = now + self.sweep_every_ns;
         }
-        self.release(now);
+        if self.started {
+            self.release(now);
+        }
         if !idle {
             self.turns.record(now_ns().saturating_sub(woke));
         }
@@ -181,13 +190,17 @@ impl<'a> Runner<'a> {
 
     fn wait(&mut self, most: Duration) -> io::Result<Duration> {
         let now = now_ns();
-        let due = self.schedule.next_due_ns();
+        let due = self.schedule.next_due_ns().filter(|_| self.started);
         if due.is_some_and(|due| due <= now) {
             return Ok(Duration::ZERO);
         }
         let by_timer = self.timer.set(due, now)?;
         let sweep = Duration::from_nanos(self.next_sweep_ns.saturating_sub(now));
-        let wait = if self.connections.is_empty() { most } else { most.min(sweep) };
+        let wait = if self.connections.is_empty() {
+            most
+        } else {
+            most.min(sweep)
+        };
         Ok(by_timer.map_or(wait, |ns| wait.min(Duration::from_nanos(ns))))
     }
 

@@ -66,7 +66,10 @@ impl Runner<'_> {
             Some(key) => {
                 self.report.reused += 1;
                 if let Some(connection) = self.connections.get_mut(key) {
-                    connection.carried = Some(Carried { reused: true, ..carried });
+                    connection.carried = Some(Carried {
+                        reused: true,
+                        ..carried
+                    });
                     self.send(key);
                 }
             }
@@ -100,12 +103,17 @@ impl Runner<'_> {
             }
         };
         if keep {
-            let conversation = conversation
-                .unwrap_or_else(|| Conversation::start(self.target.api, &job.prompt));
+            let conversation =
+                conversation.unwrap_or_else(|| Conversation::start(self.target.api, &job.prompt));
             self.conversations.insert(ready.job, (conversation, 0));
         }
-        let mut exchange =
-            Exchange::new(ready.job, self.target.api, job.max_tokens, self.plan.limits, keep);
+        let mut exchange = Exchange::new(
+            ready.job,
+            self.target.api,
+            job.max_tokens,
+            self.plan.limits,
+            keep,
+        );
         let summary = &mut exchange.heard.account.summary;
         summary.due_ns = ready.due_ns;
         summary.streamed = self.target.stream;
@@ -176,7 +184,11 @@ impl Runner<'_> {
     /// Takes up what was read from one socket.
     pub(super) fn piece(&mut self, piece: Piece, raw: &[u8]) {
         let key = piece.connection;
-        let Some(connection) = self.connections.get_mut(key).filter(|c| c.serial == piece.serial) else {
+        let Some(connection) = self
+            .connections
+            .get_mut(key)
+            .filter(|c| c.serial == piece.serial)
+        else {
             return;
         };
         let mut plain = std::mem::take(&mut self.plain);
@@ -195,18 +207,32 @@ impl Runner<'_> {
             let Some(connection) = self.connections.get(key) else {
                 return;
             };
-            let shaken = connection.tls.as_ref().is_none_or(|tls| !tls.is_handshaking());
+            let shaken = connection
+                .tls
+                .as_ref()
+                .is_none_or(|tls| !tls.is_handshaking());
             if connection.phase == Phase::Handshaking && shaken {
                 self.opened(key);
             }
         }
         if !bytes.is_empty() {
-            self.bytes(key, Read { bytes, at_ns: piece.at_ns, number: piece.number });
+            self.bytes(
+                key,
+                Read {
+                    bytes,
+                    at_ns: piece.at_ns,
+                    number: piece.number,
+                },
+            );
         }
         self.plain = plain;
         if let Some(end) = piece.end {
             // The bytes before it may have ended the request, and another may use the place.
-            if self.connections.get(key).is_some_and(|c| c.serial == piece.serial) {
+            if self
+                .connections
+                .get(key)
+                .is_some_and(|c| c.serial == piece.serial)
+            {
                 self.ended(key, end, piece.at_ns);
             }
         }
@@ -220,7 +246,12 @@ impl Runner<'_> {
             // Nothing was asked.
             self.idle.retain(|idle| *idle != key);
             if let Some(carried) = self.drop_connection(key).and_then(|c| c.carried) {
-                self.failed(carried, Failure::Garbage { what: "it came before the request".into() });
+                self.failed(
+                    carried,
+                    Failure::Garbage {
+                        what: "it came before the request".into(),
+                    },
+                );
             }
             return;
         };
@@ -247,7 +278,10 @@ impl Runner<'_> {
             End::Error(kind) => io::Error::from(kind).to_string(),
         };
         if connection.phase != Phase::Open {
-            let failure = Failure::Tls { host: self.wire.host.clone(), why };
+            let failure = Failure::Tls {
+                host: self.wire.host.clone(),
+                why,
+            };
             return self.connect_failed(key, failure);
         }
         let Some(carried) = &mut connection.carried else {
@@ -257,7 +291,11 @@ impl Runner<'_> {
         };
         let result = match end {
             End::Closed => carried.exchange.end_of_input(at_ns, self.sink),
-            End::Error(_) => carried.exchange.interrupted(Failure::Broken { why }, at_ns, self.sink),
+            End::Error(_) => {
+                carried
+                    .exchange
+                    .interrupted(Failure::Broken { why }, at_ns, self.sink)
+            }
         };
         match result {
             Ok(()) => self.finished(key, false, at_ns),
@@ -295,7 +333,11 @@ impl Runner<'_> {
     /// The request on a connection fails, and the connection with it; one that a kept connection
     /// lost before any byte of an answer is sent again.
     fn connection_failed(&mut self, key: usize, failure: Failure, _at_ns: u64) {
-        if self.connections.get(key).is_some_and(|c| c.phase != Phase::Open) {
+        if self
+            .connections
+            .get(key)
+            .is_some_and(|c| c.phase != Phase::Open)
+        {
             return self.connect_failed(key, failure);
         }
         self.idle.retain(|idle| *idle != key);
@@ -327,9 +369,20 @@ impl Runner<'_> {
         self.conversations.remove(&job);
         for lost in self.schedule.failed(job, now) {
             self.report.failed += 1;
-            let summary = Summary { due_ns: now, ..Summary::default() };
-            let failure = Failure::NotSent { after: job, why: format!("failed ({})", failure.kind()) };
-            self.sink.event(Event::Failed { request: lost, at_ns: now, failure: &failure, summary: &summary });
+            let summary = Summary {
+                due_ns: now,
+                ..Summary::default()
+            };
+            let failure = Failure::NotSent {
+                after: job,
+                why: format!("failed ({})", failure.kind()),
+            };
+            self.sink.event(Event::Failed {
+                request: lost,
+                at_ns: now,
+                failure: &failure,
+                summary: &summary,
+            });
         }
     }
 
@@ -350,12 +403,17 @@ impl Runner<'_> {
                 let carried = connection.carried.as_ref()?;
                 let sent = carried.sent_ns?;
                 let quiet = now.saturating_sub(carried.last_read_ns.max(sent));
-                let failure = if carried.ending_ns.is_some_and(|at| now.saturating_sub(at) > ENDING_NS) {
+                let failure = if carried
+                    .ending_ns
+                    .is_some_and(|at| now.saturating_sub(at) > ENDING_NS)
+                {
                     Failure::Cancelled
                 } else if quiet > idle {
                     Failure::Stalled { idle_ms: ms(quiet) }
                 } else if now.saturating_sub(sent) > total {
-                    Failure::TimedOut { after_ms: ms(now - sent) }
+                    Failure::TimedOut {
+                        after_ms: ms(now - sent),
+                    }
                 } else {
                     return None;
                 };
@@ -371,7 +429,11 @@ impl Runner<'_> {
     }
 
     fn too_late(&mut self, key: usize, failure: Failure, now: u64) {
-        let Some(carried) = self.connections.get_mut(key).and_then(|c| c.carried.as_mut()) else {
+        let Some(carried) = self
+            .connections
+            .get_mut(key)
+            .and_then(|c| c.carried.as_mut())
+        else {
             return;
         };
         match carried.exchange.interrupted(failure, now, self.sink) {
