@@ -193,10 +193,16 @@ fn fit(
     let mut start = cycle.start_ns;
     while start + stretch <= cycle.end_ns {
         let window = Window::new(start, start + stretch);
-        while steps.get(first).is_some_and(|step| step.window.end_ns <= start) {
+        while steps
+            .get(first)
+            .is_some_and(|step| step.window.end_ns <= start)
+        {
             first += 1;
         }
-        let within = steps.iter().skip(first).take_while(|step| step.window.start_ns < window.end_ns);
+        let within = steps
+            .iter()
+            .skip(first)
+            .take_while(|step| step.window.start_ns < window.end_ns);
         let mut row = [window.seconds(), 0.0, 0.0];
         for step in within {
             if let Some(part) = step.window.clip(&window) {
@@ -254,7 +260,12 @@ fn solve(rows: &[([f64; 3], f64)], used: &[usize]) -> Option<[f64; 3]> {
     let column = |row: &[f64; 3], i: usize| row.get(i).copied().unwrap_or(0.0);
     let scales: Vec<f64> = used
         .iter()
-        .map(|i| rows.iter().map(|(row, _)| column(row, *i).powi(2)).sum::<f64>().sqrt())
+        .map(|i| {
+            rows.iter()
+                .map(|(row, _)| column(row, *i).powi(2))
+                .sum::<f64>()
+                .sqrt()
+        })
         .collect();
     if scales.iter().any(|s| *s <= 0.0 || !s.is_finite()) {
         return None;
@@ -299,7 +310,14 @@ fn solve(rows: &[([f64; 3], f64)], used: &[usize]) -> Option<[f64; 3]> {
 pub fn read(table: &Table) -> Vec<(u32, Step)> {
     let rows = table.rows.iter().take(MOST_STEPS);
     rows.filter_map(|row| {
-        let [cycle, end_ns, elapsed_ns, context_tokens, generation_requests] = row.as_slice() else {
+        let [
+            cycle,
+            end_ns,
+            elapsed_ns,
+            context_tokens,
+            generation_requests,
+        ] = row.as_slice()
+        else {
             return None;
         };
         let number = Value::as_u64;
@@ -349,12 +367,21 @@ pub fn put(context: &Context<'_>, cycle: &CycleData, sheet: &mut Sheet) {
 fn told(split: &Split, sheet: &mut Sheet) {
     let [prefill, decode, mixed] = split.steps;
     let total = split.prefill + split.decode;
-    let share = if total > 0.0 { split.mixed / total } else { 0.0 };
+    let share = if total > 0.0 {
+        split.mixed / total
+    } else {
+        0.0
+    };
     let method = match split.fitted {
-        None => format!("the engine's ledger: {prefill} steps of prefill and {decode} of decode, none mixed"),
+        None => format!(
+            "the engine's ledger: {prefill} steps of prefill and {decode} of decode, none mixed"
+        ),
         Some(f) => format!(
             "the engine's ledger: {prefill} steps of prefill and {decode} of decode whole, {mixed} mixed ones ({:.0} % of it) parted by E = {:.3} W·t + {:.4} J a context token + {:.4} J a generation; the interval is what the mixed ones may change",
-            share * 100.0, f.per_second, f.per_context_token, f.per_generation
+            share * 100.0,
+            f.per_second,
+            f.per_context_token,
+            f.per_generation
         ),
     };
     let reading = |value: f64, pure: f64| {
@@ -465,19 +492,31 @@ mod tests {
         let split = truth.split().unwrap();
         let fitted = split.fitted.unwrap();
         assert!((fitted.per_second / A - 1.0).abs() < 0.02, "{fitted:?}");
-        assert!((fitted.per_context_token / B - 1.0).abs() < 0.05, "{fitted:?}");
+        assert!(
+            (fitted.per_context_token / B - 1.0).abs() < 0.05,
+            "{fitted:?}"
+        );
         assert!((fitted.per_generation / C - 1.0).abs() < 0.10, "{fitted:?}");
         // The truth by the same rule, step by step.
         let mut prefill = split.pure_prefill;
         for (step, joules) in truth.steps.iter().zip(&truth.joules) {
             if step.kind() == Kind::Mixed {
-                let (own, other) = (B * step.context_tokens as f64, C * step.generation_requests as f64);
+                let (own, other) = (
+                    B * step.context_tokens as f64,
+                    C * step.generation_requests as f64,
+                );
                 prefill += joules * own / (own + other);
             }
         }
-        assert!((split.prefill / prefill - 1.0).abs() < 0.02, "{split:?}, {prefill}");
+        assert!(
+            (split.prefill / prefill - 1.0).abs() < 0.02,
+            "{split:?}, {prefill}"
+        );
         let whole: f64 = truth.joules.iter().sum();
-        assert!(((split.prefill + split.decode) / whole - 1.0).abs() < 1e-9, "nothing is lost");
+        assert!(
+            ((split.prefill + split.decode) / whole - 1.0).abs() < 1e-9,
+            "nothing is lost"
+        );
         assert!(split.pure_prefill <= split.prefill);
         assert!(split.prefill <= split.pure_prefill + split.mixed);
     }
@@ -498,11 +537,19 @@ mod tests {
             .collect();
         let cycle = Window::new(0, 5_000_000_000);
         let energy = |w: Window| Ok(w.seconds());
-        assert!(split(&alike, cycle, 60_000_000, energy).unwrap_err().contains("alike"));
+        assert!(
+            split(&alike, cycle, 60_000_000, energy)
+                .unwrap_err()
+                .contains("alike")
+        );
         // Two engines at once.
         let mut twice = truth.steps.clone();
         twice.extend(truth.steps.clone());
         let energy = |w: Window| Ok(w.seconds());
-        assert!(split(&twice, truth.cycle, 1, energy).unwrap_err().contains("overlap"));
+        assert!(
+            split(&twice, truth.cycle, 1, energy)
+                .unwrap_err()
+                .contains("overlap")
+        );
     }
 }

@@ -69,9 +69,10 @@ pub fn put(data: &RunData, cycle: &CycleData, counts: &Counts, sheet: &mut Sheet
     }
     distributions(cycle, sheet);
     for said in data.engine.iter().filter(|said| said.cycle == cycle.index) {
-        let reading = said.value.clone().map(|value| {
-            Reading::new(value, said.how).method(said.source.clone())
-        });
+        let reading = said
+            .value
+            .clone()
+            .map(|value| Reading::new(value, said.how).method(said.source.clone()));
         sheet.mean(said.id, reading);
     }
 }
@@ -87,9 +88,24 @@ fn distributions(cycle: &CycleData, sheet: &mut Sheet) {
         }
     };
     let untold = "the server does not tell it for each request";
-    put("latency.engine_queue", How::Reported, |r| r.timeline.engine.queue_s, untold);
-    put("latency.engine_prefill", How::Reported, |r| r.timeline.engine.prefill_s, untold);
-    put("latency.engine_decode", How::Reported, |r| r.timeline.engine.decode_s, untold);
+    put(
+        "latency.engine_queue",
+        How::Reported,
+        |r| r.timeline.engine.queue_s,
+        untold,
+    );
+    put(
+        "latency.engine_prefill",
+        How::Reported,
+        |r| r.timeline.engine.prefill_s,
+        untold,
+    );
+    put(
+        "latency.engine_decode",
+        How::Reported,
+        |r| r.timeline.engine.decode_s,
+        untold,
+    );
     put("latency.engine_ttft", How::Reported, engine_ttft, untold);
     put("latency.ttft_outside", How::Measured, outside, untold);
     put(
@@ -116,7 +132,8 @@ fn seconds(from_ns: u64, to_ns: u64) -> Option<f64> {
 /// As the engine tells it, or the sum of its parts where it tells both.
 fn engine_ttft(request: &RequestData) -> Option<f64> {
     let told = request.timeline.engine;
-    told.ttft_s.or_else(|| Some(told.queue_s? + told.prefill_s?))
+    told.ttft_s
+        .or_else(|| Some(told.queue_s? + told.prefill_s?))
 }
 
 /// From sending to the first token, less what the engine accounts for. Where it tells the work
@@ -130,8 +147,15 @@ fn outside(request: &RequestData) -> Option<f64> {
 
 /// Requests that met every objective, over time.
 fn goodput(data: &RunData, cycle: &CycleData, counts: &Counts, sheet: &mut Sheet) {
-    let objective = |name: &str| data.config_f64(&format!("/traffic/slo/{name}")).map(|ms| ms / 1e3);
-    let (ttft, tpot, e2e) = (objective("ttft_ms"), objective("tpot_ms"), objective("e2e_ms"));
+    let objective = |name: &str| {
+        data.config_f64(&format!("/traffic/slo/{name}"))
+            .map(|ms| ms / 1e3)
+    };
+    let (ttft, tpot, e2e) = (
+        objective("ttft_ms"),
+        objective("tpot_ms"),
+        objective("e2e_ms"),
+    );
     if ttft.is_none() && tpot.is_none() && e2e.is_none() {
         return;
     }
@@ -139,16 +163,20 @@ fn goodput(data: &RunData, cycle: &CycleData, counts: &Counts, sheet: &mut Sheet
     let met = |value: Option<f64>, most: Option<f64>| {
         most.is_none_or(|most| value.is_some_and(|value| value <= most))
     };
-    let good = cycle.requests.iter().filter(|r| answered(r)).filter(|request| {
-        let latency = RequestLatency::of(request);
-        let single = request.timeline.output_tokens <= 1;
-        met(latency.ttft, ttft) && (single || met(latency.tpot, tpot)) && met(latency.e2e, e2e)
-    });
+    let good = cycle
+        .requests
+        .iter()
+        .filter(|r| answered(r))
+        .filter(|request| {
+            let latency = RequestLatency::of(request);
+            let single = request.timeline.output_tokens <= 1;
+            met(latency.ttft, ttft) && (single || met(latency.tpot, tpot)) && met(latency.e2e, e2e)
+        });
     let good = good.count() as f64;
     let told = [("TTFT", ttft), ("TPOT", tpot), ("E2E", e2e)];
-    let told = told.iter().filter_map(|(name, most)| {
-        most.map(|most| format!("{name} up to {} ms", most * 1e3))
-    });
+    let told = told
+        .iter()
+        .filter_map(|(name, most)| most.map(|most| format!("{name} up to {} ms", most * 1e3)));
     let method = format!(
         "{good:.0} of {} requests had {}",
         counts.answered + counts.failed,
@@ -223,11 +251,16 @@ mod tests {
 
     #[test]
     fn goodput_counts_those_that_met_all_objectives() {
-        let data = data(json!({"backend": "vllm", "traffic": {"slo": {"ttft_ms": 50, "tpot_ms": 11}}}));
+        let data =
+            data(json!({"backend": "vllm", "traffic": {"slo": {"ttft_ms": 50, "tpot_ms": 11}}}));
         let cycle = cycle(vec![request(40, 5), request(60, 5), request(40, 1)]);
         let mut sheet = Sheet::default();
         put(&data, &cycle, &Counts::of(&cycle), &mut sheet);
-        assert_eq!(sheet.value("throughput.goodput"), Some(1.0), "two within two seconds");
+        assert_eq!(
+            sheet.value("throughput.goodput"),
+            Some(1.0),
+            "two within two seconds"
+        );
     }
 
     #[test]
@@ -238,7 +271,11 @@ mod tests {
         put(&data, &cycle, &Counts::of(&cycle), &mut sheet);
         let mean = |id: &str| sheet.histogram(id).map(|h| (h.mean * 1e3).round());
         assert_eq!(mean("latency.engine_ttft"), Ok(32.0));
-        assert_eq!(mean("latency.ttft_outside"), Ok(13.0), "45 ms from sending, 32 told");
+        assert_eq!(
+            mean("latency.ttft_outside"),
+            Ok(13.0),
+            "45 ms from sending, 32 told"
+        );
         assert_eq!(mean("client.lag"), Ok(5.0));
         assert!(mean("latency.answer").is_err());
         assert!(sheet.entries.is_empty(), "no objectives, no goodput");

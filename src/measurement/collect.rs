@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lem_record::{Attributes, EngineTold, FinishReason, RequestTimeline, Span, SpanKind};
 
-use crate::engine::{Event, Phase, Request, Told, TokenIds};
+use crate::engine::{Event, Phase, Request, TokenIds, Told};
 
 /// Turns events into spans as they come, also when they come in several portions.
 pub struct Collector {
@@ -60,8 +60,11 @@ impl Collector {
         for event in events {
             match event {
                 Event::Started { request, at_ns } => {
-                    if let Some(open) = self.open.get_mut(&request) {
-                        open.started_ns.get_or_insert(at_ns);
+                    // Sent again before anything came: the later time counts.
+                    if let Some(open) = self.open.get_mut(&request)
+                        && (open.started_ns.is_none() || open.token_ns.is_empty())
+                    {
+                        open.started_ns = Some(at_ns);
                     }
                 }
                 Event::Phase { phase, at_ns } => self.change_phase(phase, at_ns, &mut spans),
@@ -199,9 +202,7 @@ impl Collector {
                 output_tokens: open.tokens,
                 scheduled_ns: open.due_ns,
                 token_ns: open.token_ns,
-                true_token_times: one_each
-                    && open.chunk_tokens.is_empty()
-                    && chunks == open.tokens,
+                true_token_times: one_each && open.chunk_tokens.is_empty() && chunks == open.tokens,
                 answer_ns: open.answer_ns,
                 engine: told.map_or_else(EngineTold::default, |told| told.engine),
                 // How the tokens lay in the chunks is not known where the sums differ.

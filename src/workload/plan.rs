@@ -164,7 +164,10 @@ fn of_words(
         let encoded = encode(engine, text, false, length as usize)?;
         if encoded.tokens.len() < length as usize {
             return Err(EngineError::new(
-                format!("A synthetic prompt of {length} tokens came out at {}: the server's tokenizer joins words", encoded.tokens.len()),
+                format!(
+                    "A synthetic prompt of {length} tokens came out at {}: the server's tokenizer joins words",
+                    encoded.tokens.len()
+                ),
                 "Use prompts.texts or prompts.path with texts of the length that you want",
             ));
         }

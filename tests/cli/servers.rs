@@ -13,8 +13,7 @@ use crate::support::{Bench, of_kind, records, run_dir, stderr};
 /// A result, or what was printed instead.
 fn result(out: &Output, code: i32) -> Value {
     assert_eq!(out.status.code(), Some(code), "{}", stderr(out));
-    serde_json::from_slice(&out.stdout)
-        .unwrap_or_else(|error| panic!("{error}: {}", stderr(out)))
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|error| panic!("{error}: {}", stderr(out)))
 }
 
 fn lem(bench: &Bench, config: &str, variables: &[(&str, &str)]) -> Output {
@@ -68,11 +67,17 @@ struct Llama {
 }
 
 fn llama() -> Option<Llama> {
-    let path = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|p| p.exists());
+    let path = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|p| p.exists())
+    };
     match (path("LEM_TEST_LLAMA_SERVER"), path("LEM_TEST_MODEL")) {
         (Some(server), Some(model)) => Some(Llama { server, model }),
         _ => {
-            eprintln!("skipped: LEM_TEST_LLAMA_SERVER and LEM_TEST_MODEL name no files; scripts/llama-server builds the server, ./test sets both");
+            eprintln!(
+                "skipped: LEM_TEST_LLAMA_SERVER and LEM_TEST_MODEL name no files; scripts/llama-server builds the server, ./test sets both"
+            );
             None
         }
     }
@@ -102,7 +107,10 @@ impl Llama {
     }
 
     fn launched(&self, more: &str) -> String {
-        let server = format!("{{ command: [{}], args: [-t, '2'] }}", self.server.display());
+        let server = format!(
+            "{{ command: [{}], args: [-t, '2'] }}",
+            self.server.display()
+        );
         self.config(&server, more)
     }
 }
@@ -170,7 +178,11 @@ fn a_launched_and_an_attached_llama_cpp_count_as_the_embedded_engine_does() {
     let embedded = result(&lem(&bench, &embedded, &[]), 0);
     let expected = counts(&run_dir(&embedded));
     assert_eq!(expected.len(), 8);
-    assert!(expected.iter().all(|(input, output)| *input > 2 && *output == 12));
+    assert!(
+        expected
+            .iter()
+            .all(|(input, output)| *input > 2 && *output == 12)
+    );
 
     let launched = result(&lem(&bench, &llama.launched(""), &[]), 0);
     let run = run_dir(&launched);
@@ -182,8 +194,16 @@ fn a_launched_and_an_attached_llama_cpp_count_as_the_embedded_engine_does() {
         assert!(timeline["engine"]["prefill_s"].as_f64().unwrap() > 0.0);
         assert_eq!(timeline["engine"]["cached_tokens"], 0, "{timeline}");
     }
-    for id in ["time.prefill", "time.decode", "energy.prefill", "energy.decode"] {
-        assert!(metric(&run, id)["value"]["number"].as_f64().unwrap() > 0.0, "{id}");
+    for id in [
+        "time.prefill",
+        "time.decode",
+        "energy.prefill",
+        "energy.decode",
+    ] {
+        assert!(
+            metric(&run, id)["value"]["number"].as_f64().unwrap() > 0.0,
+            "{id}"
+        );
     }
     // What the server says of itself agrees with what came over the wire.
     let said = |id: &str| metric(&run, id)["value"]["number"].as_f64().unwrap();
@@ -192,7 +212,10 @@ fn a_launched_and_an_attached_llama_cpp_count_as_the_embedded_engine_does() {
     assert_eq!(said("engine.input_tokens"), input as f64 / 2.0);
     assert_eq!(metric(&run, "engine.output_tokens")["how"], "reported");
     let busy = said("engine.prefill_busy") + said("engine.decode_busy");
-    let cycle = metric(&run, "run.duration")["value"]["number"].as_f64().unwrap() / 2.0;
+    let cycle = metric(&run, "run.duration")["value"]["number"]
+        .as_f64()
+        .unwrap()
+        / 2.0;
     assert!(busy > 0.0 && busy < cycle * 1.05, "{busy} of {cycle}");
     // Its log is an artifact, and it is gone.
     let log = std::fs::read_to_string(run.join("artifacts/server.log")).unwrap();
@@ -201,7 +224,13 @@ fn a_launched_and_an_attached_llama_cpp_count_as_the_embedded_engine_does() {
     assert!(of_kind(&all, "artifact").any(|a| a["path"] == "artifacts/server.log"));
     let started = of_kind(&all, "run_started").next().unwrap().clone();
     let port = started["model"]["launch"].as_str().unwrap();
-    let port = port.split("--port ").nth(1).unwrap().split(' ').next().unwrap();
+    let port = port
+        .split("--port ")
+        .nth(1)
+        .unwrap()
+        .split(' ')
+        .next()
+        .unwrap();
     assert!(!healthy(port.parse().unwrap()), "the server lives on");
     let left = std::fs::read_dir(bench.path().join("lem-runs")).unwrap();
     let hidden = left.filter(|e| {
@@ -216,11 +245,19 @@ fn a_launched_and_an_attached_llama_cpp_count_as_the_embedded_engine_does() {
     let attached = result(&lem(&bench, &llama.config(&server, more), &[]), 0);
     let run = run_dir(&attached);
     assert_eq!(counts(&run), expected, "attached");
-    let good = metric(&run, "throughput.goodput")["value"]["number"].as_f64().unwrap();
+    let good = metric(&run, "throughput.goodput")["value"]["number"]
+        .as_f64()
+        .unwrap();
     assert!(good > 0.0);
     let prefill = metric(&run, "time.prefill");
-    assert!(prefill["value"]["absent"].is_string(), "two at a time: {prefill}");
-    assert!(healthy(running.url.rsplit(':').next().unwrap().parse().unwrap()), "it is not ours to stop");
+    assert!(
+        prefill["value"]["absent"].is_string(),
+        "two at a time: {prefill}"
+    );
+    assert!(
+        healthy(running.url.rsplit(':').next().unwrap().parse().unwrap()),
+        "it is not ours to stop"
+    );
 }
 
 #[test]
@@ -231,18 +268,35 @@ fn a_schedule_is_kept_and_latency_counts_from_it() {
     let server = format!("{{ url: '{}' }}", running.url);
     // Far more than it can do: a queue builds up.
     let more = "traffic: { mode: constant, target_qps: 200 }\nnum_input_prompts: 24\n";
-    let config = llama.config(&server, more).replace("num_input_prompts: 4\n", "");
+    let config = llama
+        .config(&server, more)
+        .replace("num_input_prompts: 4\n", "");
     let out = result(&lem(&bench, &config, &[]), 0);
     let run = run_dir(&out);
     let all = timelines(&run);
     assert_eq!(all.len(), 48);
-    let due: Vec<u64> = all.iter().take(24).map(|t| t["scheduled_ns"].as_u64().unwrap()).collect();
+    let due: Vec<u64> = all
+        .iter()
+        .take(24)
+        .map(|t| t["scheduled_ns"].as_u64().unwrap())
+        .collect();
     let gaps: Vec<u64> = due.windows(2).map(|d| d[1] - d[0]).collect();
-    assert!(gaps.iter().all(|gap| gap.abs_diff(5_000_000) < 10), "{gaps:?}");
+    assert!(
+        gaps.iter().all(|gap| gap.abs_diff(5_000_000) < 10),
+        "{gaps:?}"
+    );
     let ttft = metric(&run, "latency.ttft");
     let ttft = &ttft["value"]["histogram"];
-    assert!(ttft["p99"].as_f64().unwrap() > 2.0 * ttft["min"].as_f64().unwrap(), "the queue is in it: {ttft}");
-    assert!(metric(&run, "client.lag")["value"]["histogram"]["p50"].as_f64().unwrap() < 0.05);
+    assert!(
+        ttft["p99"].as_f64().unwrap() > 2.0 * ttft["min"].as_f64().unwrap(),
+        "the queue is in it: {ttft}"
+    );
+    assert!(
+        metric(&run, "client.lag")["value"]["histogram"]["p50"]
+            .as_f64()
+            .unwrap()
+            < 0.05
+    );
 }
 
 #[test]
@@ -252,7 +306,7 @@ fn a_server_that_is_killed_in_mid_run_leaves_a_record_and_what_was_finished() {
     let config = llama
         .launched("")
         .replace("num_cycles: 2", "num_cycles: 50")
-        .replace("12", "40");
+        .replace("_tokens: 12", "_tokens: 40");
     std::fs::write(bench.path().join("served.yaml"), config).unwrap();
     let mut command = bench.lem();
     let lem = command
@@ -275,7 +329,9 @@ fn a_server_that_is_killed_in_mid_run_leaves_a_record_and_what_was_finished() {
         std::thread::sleep(Duration::from_millis(20));
     }
     let server = child_of(lem.id());
-    let kill = Command::new("kill").args(["-9", &server.to_string()]).status();
+    let kill = Command::new("kill")
+        .args(["-9", &server.to_string()])
+        .status();
     assert!(kill.unwrap().success());
     let out = lem.wait_with_output().unwrap();
     let shown = result(&out, 1);
@@ -285,7 +341,10 @@ fn a_server_that_is_killed_in_mid_run_leaves_a_record_and_what_was_finished() {
     let all = records(&run);
     let end = of_kind(&all, "run_finished").last().unwrap().clone();
     let reason = end["reason"].as_str().unwrap();
-    assert!(reason.contains("The server ended") && reason.contains("artifacts/server.log"), "{reason}");
+    assert!(
+        reason.contains("The server ended") && reason.contains("artifacts/server.log"),
+        "{reason}"
+    );
     let complete = of_kind(&all, "cycle_finished").count();
     assert!((1..50).contains(&complete));
     assert!(warnings(&run).contains(&"cycles.partial".to_owned()));
@@ -311,11 +370,16 @@ fn child_of(parent: u32) -> u32 {
 fn a_server_that_cannot_start_ends_with_its_last_lines() {
     let Some(llama) = llama() else { return };
     let bench = Bench::new();
-    let config = llama.launched("").replace("args: [", "args: [--no-such-option, ");
+    let config = llama
+        .launched("")
+        .replace("args: [", "args: [--no-such-option, ");
     let out = lem(&bench, &config, &[]);
     assert_eq!(out.status.code(), Some(1));
     let told = stderr(&out);
-    assert!(told.contains("no-such-option") && told.contains("exit code"), "{told}");
+    assert!(
+        told.contains("no-such-option") && told.contains("exit code"),
+        "{told}"
+    );
     assert!(bench.runs().is_empty(), "no run without a server");
 }
 
@@ -323,9 +387,13 @@ fn a_server_that_cannot_start_ends_with_its_last_lines() {
 
 /// An answer of `tokens` tokens, one a chunk, with usage at the end.
 fn stream(tokens: u32) -> Response {
-    let mut body = String::from("data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n");
+    let mut body = String::from(
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n",
+    );
     for i in 0..tokens {
-        body += &format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w{i} \"}}}}]}}\n\n");
+        body += &format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"w{i} \"}}}}]}}\n\n"
+        );
     }
     body += "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"length\"}]}\n\n";
     body += &format!(
@@ -357,27 +425,44 @@ fn asking(server: &FakeServer, more: &str) -> String {
 fn what_the_server_counts_is_what_is_counted() {
     let server = fake();
     let bench = Bench::new();
-    let out = lem(&bench, &asking(&server, ""), &[("OPENAI_API_KEY", "hunter2-key")]);
+    let out = lem(
+        &bench,
+        &asking(&server, ""),
+        &[("OPENAI_API_KEY", "hunter2-key")],
+    );
     let run = run_dir(&result(&out, 0));
     assert_eq!(counts(&run), [(5, 6); 8]);
     let asked = server.requests();
-    let chats: Vec<_> = asked.iter().filter(|r| r.path == "/v1/chat/completions").collect();
+    let chats: Vec<_> = asked
+        .iter()
+        .filter(|r| r.path == "/v1/chat/completions")
+        .collect();
     assert_eq!(chats.len(), 2 + 8, "warm-up and two cycles");
     for chat in &chats {
         let body: Value = serde_json::from_slice(&chat.body).unwrap();
         assert_eq!(body["model"], "fake-1");
         assert_eq!(body["max_tokens"], 6);
         assert_eq!(body["messages"][0]["role"], "user");
-        assert!(body.get("ignore_eos").is_none(), "unknown fields are not for everybody");
+        assert!(
+            body.get("ignore_eos").is_none(),
+            "unknown fields are not for everybody"
+        );
     }
     assert!(warnings(&run).contains(&"prompts.uncut".to_owned()));
     // The key goes to the server and nowhere else.
     let key = chats[0].header("authorization");
     assert_eq!(key, Some("Bearer hunter2-key"));
-    for entry in std::fs::read_dir(&run).unwrap().chain(std::fs::read_dir(run.join("artifacts")).unwrap()) {
+    for entry in std::fs::read_dir(&run)
+        .unwrap()
+        .chain(std::fs::read_dir(run.join("artifacts")).unwrap())
+    {
         let path = entry.unwrap().path();
         let text = std::fs::read(&path).unwrap_or_default();
-        assert!(!String::from_utf8_lossy(&text).contains("hunter2"), "{}", path.display());
+        assert!(
+            !String::from_utf8_lossy(&text).contains("hunter2"),
+            "{}",
+            path.display()
+        );
     }
     assert!(!stderr(&out).contains("hunter2"));
 }
@@ -403,7 +488,12 @@ fn troubles() -> Vec<Trouble> {
     };
     vec![
         of("401", answer(401, "bad key"), "", "401"),
-        of("404 model", answer(404, "The model fake-1 does not exist"), "", "does not exist"),
+        of(
+            "404 model",
+            answer(404, "The model fake-1 does not exist"),
+            "",
+            "does not exist",
+        ),
         of(
             "429",
             Fault::Answer(Response::text(429, "slow down").header("retry-after", "7")),
@@ -411,10 +501,25 @@ fn troubles() -> Vec<Trouble> {
             "retry after 7 s",
         ),
         of("500", answer(500, "CUDA error"), "", "CUDA error"),
-        of("breaks", Fault::TruncateBody(200), "", "middle of the answer"),
+        of(
+            "breaks",
+            Fault::TruncateBody(200),
+            "",
+            "middle of the answer",
+        ),
         of("closes", Fault::Close, "", "Not one of"),
-        of("stalls", Fault::Hang, "stall_timeout_s: 0.5", "nothing came for"),
-        of("garbage", Fault::Garbage(b"\x00\x01 what?\r\n\r\n".to_vec()), "", "makes no sense"),
+        of(
+            "stalls",
+            Fault::Hang,
+            "stall_timeout_s: 0.5",
+            "nothing came for",
+        ),
+        of(
+            "garbage",
+            Fault::Garbage(b"\x00\x01 what?\r\n\r\n".to_vec()),
+            "",
+            "makes no sense",
+        ),
         of(
             "never ends",
             Fault::SlowBody {
@@ -448,10 +553,18 @@ fn each_trouble_ends_in_a_record_that_says_what_it_was() {
         assert!(told.contains(trouble.told), "{}: {told}", trouble.name);
         assert_eq!(shown["status"], "failed", "{}", trouble.name);
         let run = run_dir(&shown);
-        assert!(timelines(&run).is_empty(), "{}: nothing was measured", trouble.name);
+        assert!(
+            timelines(&run).is_empty(),
+            "{}: nothing was measured",
+            trouble.name
+        );
         let all = records(&run);
         let end = of_kind(&all, "run_finished").last().unwrap();
-        assert!(end["reason"].as_str().unwrap().contains(trouble.told), "{}: {end}", trouble.name);
+        assert!(
+            end["reason"].as_str().unwrap().contains(trouble.told),
+            "{}: {end}",
+            trouble.name
+        );
     }
 }
 
@@ -466,11 +579,19 @@ fn a_part_that_fails_is_told_and_the_rest_counts() {
     let all = timelines(&run);
     let failed: Vec<&Value> = all.iter().filter(|t| t["finish"] == "error").collect();
     assert_eq!((all.len(), failed.len()), (8, 1));
-    assert!(failed[0]["error"].as_str().unwrap().contains("middle of the answer"));
+    assert!(
+        failed[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("middle of the answer")
+    );
     assert!(failed[0]["output_tokens"].as_u64().unwrap() < 6);
     let answered = metric(&run, "run.requests")["value"]["number"].as_f64();
     assert_eq!(answered, Some(7.0));
-    assert_eq!(metric(&run, "tokens.output")["value"]["number"].as_f64(), Some(42.0));
+    assert_eq!(
+        metric(&run, "tokens.output")["value"]["number"].as_f64(),
+        Some(42.0)
+    );
     assert!(warnings(&run).contains(&"requests.failed".to_owned()));
 }
 
@@ -482,19 +603,39 @@ fn a_server_that_is_not_there_or_says_no_is_told_before_anything_is_measured() {
     server.go_down();
     let out = lem(&bench, &asking(&server, ""), &[]);
     assert_eq!(out.status.code(), Some(1));
-    assert!(stderr(&out).contains(&url) && stderr(&out).contains("server.url"), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains(&url) && stderr(&out).contains("server.url"),
+        "{}",
+        stderr(&out)
+    );
 
     server.come_up();
     server.script(Rule::new(Fault::Answer(Response::text(401, "key please"))).path("/v1/models"));
     let out = lem(&bench, &asking(&server, ""), &[]);
     assert_eq!(out.status.code(), Some(1));
-    assert!(stderr(&out).contains("server.api_key_env"), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("server.api_key_env"),
+        "{}",
+        stderr(&out)
+    );
     server.clear_script();
 
     let out = lem(&bench, &asking(&server, "model: other"), &[]);
-    assert!(stderr(&out).contains("no model other; it has fake-1"), "{}", stderr(&out));
-    let out = lem(&bench, &asking(&server, "api_key_env: NOT_SET_ANYWHERE"), &[]);
-    assert!(stderr(&out).contains("NOT_SET_ANYWHERE"), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("no model other; it has fake-1"),
+        "{}",
+        stderr(&out)
+    );
+    let out = lem(
+        &bench,
+        &asking(&server, "api_key_env: NOT_SET_ANYWHERE"),
+        &[],
+    );
+    assert!(
+        stderr(&out).contains("NOT_SET_ANYWHERE"),
+        "{}",
+        stderr(&out)
+    );
     assert!(bench.runs().is_empty());
 }
 
@@ -513,7 +654,14 @@ traffic: { mode: ramp, target_qps: 2 }
     let out = lem(&bench, config, &[]);
     assert_eq!(out.status.code(), Some(2));
     let told = stderr(&out);
-    for part in ["server.url", "server.api_key_env", "server.args", "`stream`", "`messages`", "traffic.ramp_to_qps"] {
+    for part in [
+        "server.url",
+        "server.api_key_env",
+        "server.args",
+        "`stream`",
+        "`messages`",
+        "traffic.ramp_to_qps",
+    ] {
         assert!(told.contains(part), "{part} in {told}");
     }
 }

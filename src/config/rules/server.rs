@@ -251,7 +251,9 @@ pub(super) fn shared_prefix(facts: &Facts) -> Vec<Clash> {
     vec![error(
         "contradiction",
         &["prompts.shared_prefix_tokens", "prompts.input_tokens"],
-        format!("`prompts.shared_prefix_tokens` is {prefix}, but a prompt may have only {shortest} tokens"),
+        format!(
+            "`prompts.shared_prefix_tokens` is {prefix}, but a prompt may have only {shortest} tokens"
+        ),
         "The prefix is part of the prompt: lower it, or make the prompts longer.",
     )]
 }

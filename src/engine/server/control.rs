@@ -149,7 +149,9 @@ impl Control {
 
     /// From an address that the configuration names: without the server's key.
     pub fn get_elsewhere(&self, url: &Url, longest: Duration) -> Result<Vec<u8>, Fault> {
-        if url.host_str() == self.root.host_str() && url.port_or_known_default() == self.root.port_or_known_default() {
+        if url.host_str() == self.root.host_str()
+            && url.port_or_known_default() == self.root.port_or_known_default()
+        {
             return self.ask(Method::GET, Ok(url.clone()), None, longest);
         }
         let request = self.client.get(url.clone()).timeout(longest);
@@ -184,13 +186,15 @@ impl Control {
         if let Some(body) = body {
             request = request.json(body);
         }
-        self.runtime.block_on(send(request)).map_err(|fault| match (fault, &self.key) {
-            // A server may repeat the key that it refuses.
-            (Fault::Status(status, said), Some(key)) => {
-                Fault::Status(status, said.replace(key.expose(), "***"))
-            }
-            (other, _) => other,
-        })
+        self.runtime
+            .block_on(send(request))
+            .map_err(|fault| match (fault, &self.key) {
+                // A server may repeat the key that it refuses.
+                (Fault::Status(status, said), Some(key)) => {
+                    Fault::Status(status, said.replace(key.expose(), "***"))
+                }
+                (other, _) => other,
+            })
     }
 }
 
@@ -225,7 +229,9 @@ async fn send(request: reqwest::RequestBuilder) -> Result<Vec<u8>, Fault> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(lost)? {
         if bytes.len() + chunk.len() > MOST_BYTES {
-            return Err(Fault::Garbage(format!("it is longer than {MOST_BYTES} bytes")));
+            return Err(Fault::Garbage(format!(
+                "it is longer than {MOST_BYTES} bytes"
+            )));
         }
         bytes.extend_from_slice(&chunk);
     }
@@ -283,12 +289,18 @@ mod tests {
         let fault = Fault::Status(401, "no".into());
         let shown = format!("{control:?} {}", fault.told("The list of models", &control));
         assert!(!shown.contains("hunter2"), "{shown}");
-        assert!(shown.contains("http://h:1") && shown.contains("api_key_env"), "{shown}");
+        assert!(
+            shown.contains("http://h:1") && shown.contains("api_key_env"),
+            "{shown}"
+        );
     }
 
     #[test]
     fn what_a_server_says_is_found_in_its_answer() {
-        assert_eq!(said(br#"{"error":{"message":"no such\n model"}}"#), "no such model");
+        assert_eq!(
+            said(br#"{"error":{"message":"no such\n model"}}"#),
+            "no such model"
+        );
         assert_eq!(said(br#"{"detail":"Not Found"}"#), "Not Found");
         assert_eq!(said(b"<html> oops </html>"), "<html> oops </html>");
         assert!(said(&vec![b'x'; 10_000]).chars().count() <= TOLD + 1);

@@ -28,7 +28,9 @@ pub fn served_name(
         Err(Fault::Status(404 | 405, _)) if config.backend != Backend::Openai => {
             return Ok((wanted.unwrap_or(model).to_owned(), None));
         }
-        Err(fault) => return Err(fault.told(&format!("The list of models of {}", kind.name), server)),
+        Err(fault) => {
+            return Err(fault.told(&format!("The list of models of {}", kind.name), server));
+        }
     };
     let cards = listed.get("data").and_then(Value::as_array);
     let cards = cards.map(Vec::as_slice).unwrap_or_default();

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::kind::{self, Kind};
 use super::times;
 use crate::config::{Config, TrafficMode};
-use crate::engine::{Event, EventSink, Phase, Request, Sampling, Told, TokenIds, Work};
+use crate::engine::{Event, EventSink, Phase, Request, Sampling, TokenIds, Told, Work};
 
 /// So many requests in a row that do not even reach the server mean that it is gone.
 const GONE: u32 = 8;
@@ -33,7 +33,11 @@ pub fn body(
     };
     let all = nested.is_some() || api == client::Api::Tgi;
     {
-        let fields = if nested.is_some() { &mut options } else { &mut body };
+        let fields = if nested.is_some() {
+            &mut options
+        } else {
+            &mut body
+        };
         let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
         match api {
             // It refuses a temperature of 0: without sampling it is greedy.
@@ -105,8 +109,7 @@ pub fn plan(
         if index % turns > 0 {
             job.after = Some(client::After {
                 job: index - 1,
-                think: Duration::try_from_secs_f64(config.traffic.think_time_s)
-                    .unwrap_or_default(),
+                think: Duration::try_from_secs_f64(config.traffic.think_time_s).unwrap_or_default(),
             });
         }
         job
@@ -209,8 +212,8 @@ impl<'a> Sink<'a> {
         engine.cached_tokens = engine.cached_tokens.or(summary.usage.cached_tokens);
         // Chunks that told their tokens were told on as that many; of the others only the sum
         // can be right.
-        let one_token_each = matches!(summary.gaps, client::Gaps::True | client::Gaps::Likely)
-            && summary.streamed;
+        let one_token_each =
+            matches!(summary.gaps, client::Gaps::True | client::Gaps::Likely) && summary.streamed;
         let told = Told {
             input_tokens: summary.usage.prompt_tokens,
             output_tokens: summary.output_tokens,
@@ -233,7 +236,11 @@ impl<'a> Sink<'a> {
 impl client::EventSink for Sink<'_> {
     fn event(&mut self, event: client::Event<'_>) {
         let (index, at_ns) = place(&event);
-        let Some((id, most)) = self.requests.get(index).map(|r| (r.id, r.max_output_tokens)) else {
+        let Some((id, most)) = self
+            .requests
+            .get(index)
+            .map(|r| (r.id, r.max_output_tokens))
+        else {
             return;
         };
         match event {
@@ -319,7 +326,9 @@ impl client::EventSink for Sink<'_> {
                 }
                 self.tally.failed += 1;
                 let error = failure.to_string();
-                self.tally.first_failure.get_or_insert_with(|| error.clone());
+                self.tally
+                    .first_failure
+                    .get_or_insert_with(|| error.clone());
                 self.events.event(Event::Failed {
                     request: id,
                     error,
@@ -400,9 +409,16 @@ mod tests {
             attempt: 1,
         };
         sink.event(sent);
-        sink.event(client::Event::Empty { request: 0, at_ns: 15 });
+        sink.event(client::Event::Empty {
+            request: 0,
+            at_ns: 15,
+        });
         sink.event(tokens(20, client::Tokens::Unknown, client::Part::Reasoning));
-        sink.event(tokens(30, client::Tokens::Ids(&[4, 5]), client::Part::Answer));
+        sink.event(tokens(
+            30,
+            client::Tokens::Ids(&[4, 5]),
+            client::Part::Answer,
+        ));
         sink.event(client::Event::Timings {
             request: 0,
             at_ns: 31,
@@ -425,12 +441,27 @@ mod tests {
             summary: &summary,
         });
         assert_eq!(sink.tally.cached_tokens, Some(1));
-        let told: Vec<_> = kept.0.iter().map(|e| format!("{e:?}").split([' ', '(']).next().unwrap().to_owned()).collect();
+        let told: Vec<_> = kept
+            .0
+            .iter()
+            .map(|e| {
+                format!("{e:?}")
+                    .split([' ', '('])
+                    .next()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
         assert_eq!(
             told,
-            ["Due", "Started", "Phase", "Tokens", "Phase", "Answer", "Tokens", "Told", "Phase", "Finished"]
+            [
+                "Due", "Started", "Phase", "Tokens", "Phase", "Answer", "Tokens", "Told", "Phase",
+                "Finished"
+            ]
         );
-        let Some(Event::Told { told, .. }) = kept.0.get(7) else { panic!() };
+        let Some(Event::Told { told, .. }) = kept.0.get(7) else {
+            panic!()
+        };
         assert_eq!((told.input_tokens, told.output_tokens), (Some(3), Some(4)));
         assert!(!told.one_token_each, "nobody said so");
         assert_eq!(told.engine.prefill_s, Some(9e-3));
@@ -497,12 +528,16 @@ mod tests {
         );
         let own = config(json!({"server": {"extra_body": {"cache_prompt": true, "min_p": 0.1}}}));
         let llama = of(Backend::LlamaCpp, &own);
-        assert_eq!((&llama["cache_prompt"], &llama["min_p"]), (&json!(true), &json!(0.1)));
+        assert_eq!(
+            (&llama["cache_prompt"], &llama["min_p"]),
+            (&json!(true), &json!(0.1))
+        );
     }
 
     #[test]
     fn conversations_go_on_from_their_answers() {
-        let config = config(json!({"traffic": {"turns": 2, "think_time_s": 1.5, "concurrency": 3}}));
+        let config =
+            config(json!({"traffic": {"turns": 2, "think_time_s": 1.5, "concurrency": 3}}));
         let work = Work {
             requests: vec![request(), request(), request(), request()],
             batch_size: 3,
@@ -510,7 +545,11 @@ mod tests {
             due_ns: Vec::new(),
         };
         let plan = plan(&config, &work, true, |_| unreachable!());
-        let after: Vec<_> = plan.jobs.iter().map(|job| job.after.map(|a| a.job)).collect();
+        let after: Vec<_> = plan
+            .jobs
+            .iter()
+            .map(|job| job.after.map(|a| a.job))
+            .collect();
         assert_eq!(after, [None, Some(0), None, Some(2)]);
         assert!(matches!(plan.jobs[0].prompt, client::Prompt::Text(_)));
         assert_eq!(plan.load, client::Load::Users { users: 3 });

@@ -194,8 +194,14 @@ fn speculative(vllm: &Vllm) -> Option<Value> {
     put("method", given.method.clone().map(Value::from));
     put("model", given.model.clone().map(Value::from));
     put("num_speculative_tokens", given.num_tokens.map(Value::from));
-    put("prompt_lookup_min", given.prompt_lookup_min.map(Value::from));
-    put("prompt_lookup_max", given.prompt_lookup_max.map(Value::from));
+    put(
+        "prompt_lookup_min",
+        given.prompt_lookup_min.map(Value::from),
+    );
+    put(
+        "prompt_lookup_max",
+        given.prompt_lookup_max.map(Value::from),
+    );
     put(
         "draft_tensor_parallel_size",
         given.draft_tp_size.map(Value::from),
@@ -323,11 +329,7 @@ fn tensorrt(config: &Config, port: u16) -> Result<Line, EngineError> {
     Ok(line)
 }
 
-fn llama_cpp(
-    config: &Config,
-    files: Option<&ModelFiles>,
-    port: u16,
-) -> Result<Line, EngineError> {
+fn llama_cpp(config: &Config, files: Option<&ModelFiles>, port: u16) -> Result<Line, EngineError> {
     let gguf = match files.map(|files| &files.format) {
         Some(ModelFormat::Gguf(path)) => path,
         _ => {
@@ -468,7 +470,10 @@ mod tests {
             json!({"model_name": "hf:o/n@rev", "backend": "tensorrt-llm"}),
             json!({"model_name": "hf:o/n", "backend": "vllm", "vllm": {"lora": {"rank": 3}}}),
         ] {
-            assert!(line(&config(wrong.clone()), None, 1, true).is_err(), "{wrong}");
+            assert!(
+                line(&config(wrong.clone()), None, 1, true).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

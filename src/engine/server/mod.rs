@@ -33,7 +33,9 @@ use lem_client as client;
 use lem_record::{Record, Secret};
 use rand::Rng as _;
 
-use super::{Cancel, Capabilities, Engine, EngineError, EventSink, ModelDescription, Request, Work};
+use super::{
+    Cancel, Capabilities, Engine, EngineError, EventSink, ModelDescription, Request, Work,
+};
 use crate::config::{Address, Config, Ecosystem};
 use crate::model::ModelFiles;
 
@@ -116,7 +118,10 @@ pub fn open(
         description,
         metrics,
         cycle: CycleTold::default(),
-        steps: process.as_ref().filter(|_| config.server.iterations).map(|_| Steps::default()),
+        steps: process
+            .as_ref()
+            .filter(|_| config.server.iterations)
+            .map(|_| Steps::default()),
         salt: rand::rng().random(),
         generations: 0,
         process,
@@ -229,7 +234,10 @@ fn ready(
 fn target(config: &Config, kind: &Kind, control: &Control, model: &str) -> client::Target {
     let (api, features) = kind.spoken(config.server.api);
     let mut root = control.root().clone();
-    let (user, password) = (root.username().to_owned(), root.password().map(str::to_owned));
+    let (user, password) = (
+        root.username().to_owned(),
+        root.password().map(str::to_owned),
+    );
     let _ = root.set_username("");
     let _ = root.set_password(None);
     let mut target = client::Target::new(root.as_str().trim_end_matches('/'), api);
@@ -277,7 +285,10 @@ impl Server {
         }
         if tally.answered == 0 && tally.failed > 0 && !cancelled {
             return Some(EngineError::new(
-                format!("Not one of {} requests was answered: {failure}", tally.failed),
+                format!(
+                    "Not one of {} requests was answered: {failure}",
+                    tally.failed
+                ),
                 format!("The server is {}", self.control.shown()),
             ));
         }
@@ -319,7 +330,9 @@ impl Engine for Server {
     }
 
     fn decode(&self, tokens: &[u32]) -> Result<String, EngineError> {
-        let tokenizer = self.tokenizer.ok_or_else(|| self.cannot("make text of tokens"))?;
+        let tokenizer = self
+            .tokenizer
+            .ok_or_else(|| self.cannot("make text of tokens"))?;
         tokenizer
             .decode(&self.control, &self.model, tokens)
             .map_err(|fault| fault.told("Tokens could not be made text", &self.control))
@@ -385,4 +398,3 @@ impl Engine for Server {
         score::score(self.kind, &self.control, &self.model, tokens)
     }
 }
-

@@ -275,7 +275,10 @@ mod tests {
         let mut process = Process::start(&line, folder.path()).unwrap();
         let status = wait(&mut process);
         let told = process.told(status).to_string();
-        assert!(told.contains("exit code 3") && told.contains("no such model"), "{told}");
+        assert!(
+            told.contains("exit code 3") && told.contains("no such model"),
+            "{told}"
+        );
         assert!(!told.contains("hunter2"), "{told}");
         let log = process.log().to_owned();
         drop(process);
@@ -290,7 +293,10 @@ mod tests {
         line.arguments[1] = format!("cd {}; {}", folder.path().display(), line.arguments[1]);
         let mut process = Process::start(&line, folder.path()).unwrap();
         let end = Instant::now() + Duration::from_secs(20);
-        while !std::fs::read_to_string(process.log()).unwrap().contains("\nready") {
+        while !std::fs::read_to_string(process.log())
+            .unwrap()
+            .contains("\nready")
+        {
             assert!(Instant::now() < end);
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -307,7 +313,8 @@ mod tests {
     #[test]
     fn the_log_goes_into_the_runs_folder_and_is_written_on() {
         let folder = tempfile::tempdir().unwrap();
-        let mut process = Process::start(&shell("read x; sleep 0.2; echo later"), folder.path()).unwrap();
+        let mut process =
+            Process::start(&shell("read x; sleep 0.2; echo later"), folder.path()).unwrap();
         let to = folder.path().join("run/artifacts/server.log");
         process.move_log(&to).unwrap();
         wait(&mut process);
@@ -323,8 +330,13 @@ mod tests {
             program: "no-such-server".into(),
             ..Line::default()
         };
-        let error = Process::start(&line, folder.path()).unwrap_err().to_string();
-        assert!(error.contains("no-such-server") && error.contains("server.command"), "{error}");
+        let error = Process::start(&line, folder.path())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("no-such-server") && error.contains("server.command"),
+            "{error}"
+        );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

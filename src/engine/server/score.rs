@@ -20,7 +20,10 @@ pub fn score(
 ) -> Result<Vec<f32>, EngineError> {
     if kind.backend != Backend::Vllm {
         return Err(EngineError::new(
-            format!("{} does not tell the probabilities of a prompt's tokens", kind.name),
+            format!(
+                "{} does not tell the probabilities of a prompt's tokens",
+                kind.name
+            ),
             "Measure quality with vLLM or with an engine in this process",
         ));
     }
@@ -31,17 +34,22 @@ pub fn score(
     let answer = server
         .post_json("/v1/completions", &body, LONGEST)
         .map_err(|fault| fault.told("The probabilities of a prompt's tokens", server))?;
-    read(&answer, tokens).map_err(|why| {
-        Fault::Garbage(why).told("The probabilities of a prompt's tokens", server)
-    })
+    read(&answer, tokens)
+        .map_err(|why| Fault::Garbage(why).told("The probabilities of a prompt's tokens", server))
 }
 
 /// The first token has none. A server that ignores the question gives none at all.
 fn read(answer: &Value, tokens: &[u32]) -> Result<Vec<f32>, String> {
     let told = answer.pointer("/choices/0/prompt_logprobs");
-    let told = told.and_then(Value::as_array).ok_or("there are none in it")?;
+    let told = told
+        .and_then(Value::as_array)
+        .ok_or("there are none in it")?;
     if told.len() != tokens.len() {
-        return Err(format!("there are {} for {} tokens", told.len(), tokens.len()));
+        return Err(format!(
+            "there are {} for {} tokens",
+            told.len(),
+            tokens.len()
+        ));
     }
     told.iter()
         .zip(tokens)

@@ -188,7 +188,11 @@ mod tests {
         };
         assert_eq!(table.rows.len(), 1);
         let end = table.rows[0][1].as_u64().unwrap();
-        assert!(end.abs_diff(now.mono_ns) < 1_000_000, "{end} {}", now.mono_ns);
+        assert!(
+            end.abs_diff(now.mono_ns) < 1_000_000,
+            "{end} {}",
+            now.mono_ns
+        );
         assert_eq!(table.rows[0][0], 3);
     }
 }

@@ -70,13 +70,22 @@ mod tests {
         assert!((vllm.prefill_s.unwrap() - 10e-3).abs() < 1e-12);
         assert_eq!(vllm.decode_s, Some(0.1));
 
-        let ollama = told(r#"{"done":true,"prompt_eval_duration":5000000,"eval_duration":70000000}"#);
-        assert_eq!((ollama.prefill_s, ollama.decode_s), (Some(5e-3), Some(70e-3)));
+        let ollama =
+            told(r#"{"done":true,"prompt_eval_duration":5000000,"eval_duration":70000000}"#);
+        assert_eq!(
+            (ollama.prefill_s, ollama.decode_s),
+            (Some(5e-3), Some(70e-3))
+        );
     }
 
     #[test]
     fn nonsense_is_absent_and_never_a_number() {
-        for odd in ["", "7", "[]", r#"{"timings":{"prompt_ms":-1,"predicted_ms":"x"}}"#] {
+        for odd in [
+            "",
+            "7",
+            "[]",
+            r#"{"timings":{"prompt_ms":-1,"predicted_ms":"x"}}"#,
+        ] {
             assert!(told(odd).is_empty(), "{odd}");
         }
     }

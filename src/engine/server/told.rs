@@ -67,7 +67,10 @@ impl CycleTold {
         }
         self.ran_ns += report.end_ns.saturating_sub(report.start_ns);
         self.resent += report.resent;
-        self.open_files = self.open_files.take().or_else(|| report.open_files_note.clone());
+        self.open_files = self
+            .open_files
+            .take()
+            .or_else(|| report.open_files_note.clone());
     }
 
     /// The cycle's table and warnings. `other` is how many requests the server counted, where
@@ -80,16 +83,38 @@ impl CycleTold {
                     Ok(value) => (json!(value), Value::Null),
                     Err(why) => (Value::Null, json!(why)),
                 };
-                vec![json!(cycle), json!(told.id), value, json!("reported"), json!(told.source), reason]
+                vec![
+                    json!(cycle),
+                    json!(told.id),
+                    value,
+                    json!("reported"),
+                    json!(told.source),
+                    reason,
+                ]
             })
             .collect();
         let mut own = |id: &str, value: Option<f64>, why: &str| {
-            let reason = if value.is_some() { Value::Null } else { json!(why) };
-            rows.push(vec![json!(cycle), json!(id), json!(value), json!("measured"), json!("lem-client"), reason]);
+            let reason = if value.is_some() {
+                Value::Null
+            } else {
+                json!(why)
+            };
+            rows.push(vec![
+                json!(cycle),
+                json!(id),
+                json!(value),
+                json!("measured"),
+                json!("lem-client"),
+                reason,
+            ]);
         };
         let seconds = |ns: u64| ns as f64 / 1e9;
         own("client.cpu", Some(seconds(self.cpu_ns)), "");
-        own("client.waited", self.waited_ns.map(seconds), "the kernel does not tell how long a thread waited for a core");
+        own(
+            "client.waited",
+            self.waited_ns.map(seconds),
+            "the kernel does not tell how long a thread waited for a core",
+        );
         own("client.bunched", self.bunched(), "there was no chunk");
         let mut records = vec![Record::Table(Table {
             name: TABLE.into(),
@@ -169,14 +194,23 @@ impl CycleTold {
         if self.resent > 0 {
             found.push((
                 "client.resent",
-                format!("{} requests were sent again, because the server had closed the connection", self.resent),
+                format!(
+                    "{} requests were sent again, because the server had closed the connection",
+                    self.resent
+                ),
                 "Nothing, where they are few: the later time counts",
             ));
         }
         if let Some(note) = self.open_files.clone() {
-            found.push(("client.open_files", note, "Raise the limit on open files (ulimit -n)"));
+            found.push((
+                "client.open_files",
+                note,
+                "Raise the limit on open files (ulimit -n)",
+            ));
         }
-        let new = found.into_iter().filter(|(code, ..)| self.warned.insert(code));
+        let new = found
+            .into_iter()
+            .filter(|(code, ..)| self.warned.insert(code));
         new.map(|(code, message, remedy)| Warning {
             code: code.into(),
             message,
@@ -229,8 +263,13 @@ mod tests {
         told.begin();
         told.add(&tally, &report);
         let records = told.records(0, &metrics, Some(12));
-        assert_eq!(codes(&records), ["server.cache_warm", "server.shared", "client.bunched"]);
-        let Record::Table(table) = &records[0] else { panic!() };
+        assert_eq!(
+            codes(&records),
+            ["server.cache_warm", "server.shared", "client.bunched"]
+        );
+        let Record::Table(table) = &records[0] else {
+            panic!()
+        };
         assert_eq!(
             serde_json::to_value(&table.rows[..2]).unwrap(),
             json!([

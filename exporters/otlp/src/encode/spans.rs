@@ -201,7 +201,9 @@ fn request(
             .push(whole("gen_ai.usage.cache_read.input_tokens", cached));
     }
     if let Some(answer) = timeline.answer_ns {
-        draft.events.push((answer, "lem.request.first_answer_token"));
+        draft
+            .events
+            .push((answer, "lem.request.first_answer_token"));
     }
     if let Some(due) = timeline.scheduled_ns {
         draft.events.push((due, "lem.request.due"));

@@ -252,7 +252,11 @@ mod tests {
         let after = Page::parse("c_total 15\nh_sum 10\nh_count 5\ng 0.1\nnew_total 2\n");
         let of = |from| value(from, &before, &after, &[Page::parse("g 0.9")]);
         assert_eq!(of(From::Rise(n(&["newer_total", "c_total"]))), Ok(5.0));
-        assert_eq!(of(From::Rise(n(&["new_total"]))), Ok(2.0), "appeared within it");
+        assert_eq!(
+            of(From::Rise(n(&["new_total"]))),
+            Ok(2.0),
+            "appeared within it"
+        );
         assert_eq!(of(From::Mean(n(&["h"]))), Ok(2.0));
         assert_eq!(of(From::Count(n(&["h"]))), Ok(3.0));
         assert_eq!(of(From::Share(n(&["new_total"]), n(&["c_total"]))), Ok(0.4));

@@ -39,9 +39,15 @@ impl Page {
     ) -> Option<impl Iterator<Item = f64> + 'a> {
         let all = self.series.get(name)?;
         let fits = move |series: &&Series| {
-            label.is_none_or(|(key, value)| series.labels.iter().any(|(k, v)| k == key && v == value))
+            label.is_none_or(|(key, value)| {
+                series.labels.iter().any(|(k, v)| k == key && v == value)
+            })
         };
-        let mut values = all.iter().filter(fits).map(|series| series.value).peekable();
+        let mut values = all
+            .iter()
+            .filter(fits)
+            .map(|series| series.value)
+            .peekable();
         values.peek()?;
         Some(values)
     }
@@ -81,7 +87,9 @@ fn line(line: &str) -> Option<(&str, Series)> {
     }
     let value: f64 = rest.split_whitespace().next()?.parse().ok()?;
     // A histogram's last bucket has the bound +Inf, never such a value; NaN is no measurement.
-    value.is_finite().then_some((name, Series { labels, value }))
+    value
+        .is_finite()
+        .then_some((name, Series { labels, value }))
 }
 
 /// A value up to its closing quote, and what follows.
