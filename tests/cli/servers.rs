@@ -93,7 +93,7 @@ prompts:
   texts:
     - The capital of France is
     - Once upon a time
-    - def fibonacci(n):
+    - 'def fibonacci(n):'
     - Water boils at a temperature of
 measurement: { interval_ms: 20, warmup: { min_rounds: 1, max_rounds: 1 } }
 ";
@@ -123,8 +123,9 @@ struct Running {
 
 impl Running {
     fn start(llama: &Llama) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = port.local_addr().unwrap().port();
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
         let mut command = Command::new(&llama.server);
         command
             .arg("-m")
@@ -157,6 +158,8 @@ fn healthy(port: u16) -> bool {
     };
     let ask = b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let mut answer = String::new();
+    let longest = Some(Duration::from_secs(10));
+    stream.set_read_timeout(longest).unwrap();
     stream.write_all(ask).is_ok()
         && stream.read_to_string(&mut answer).is_ok()
         && answer.starts_with("HTTP/1.1 200")
@@ -309,7 +312,7 @@ fn a_server_that_is_killed_in_mid_run_leaves_a_record_and_what_was_finished() {
         .replace("_tokens: 12", "_tokens: 40");
     std::fs::write(bench.path().join("served.yaml"), config).unwrap();
     let mut command = bench.lem();
-    let lem = command
+    let mut lem = command
         .args(["run", "served.yaml", "--format", "json"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -325,6 +328,7 @@ fn a_server_that_is_killed_in_mid_run_leaves_a_record_and_what_was_finished() {
         })
     };
     while !finished() {
+        assert!(lem.try_wait().unwrap().is_none(), "lem ended by itself");
         assert!(Instant::now() < end, "no cycle was finished");
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -110,6 +110,8 @@ impl Control {
         let client = builder
             .user_agent(concat!("lem/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
+            // Between two questions nobody here would see that the server closed the connection.
+            .pool_idle_timeout(Duration::from_secs(1))
             // a redirect would carry the key to a stranger
             .redirect(reqwest::redirect::Policy::none())
             .build()
