@@ -108,7 +108,7 @@ impl Llama {
 
     fn launched(&self, more: &str) -> String {
         let server = format!(
-            "{{ command: [{}], args: [-t, '2'] }}",
+            "{{ command: [{}], args: [-t, '1'] }}",
             self.server.display()
         );
         self.config(&server, more)
@@ -131,7 +131,7 @@ impl Running {
             .arg("-m")
             .arg(&llama.model)
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
-            .args(["-t", "2", "-c", "1024", "--parallel", "2", "--metrics"])
+            .args(["-t", "1", "-c", "1024", "--parallel", "2", "--metrics"])
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let child = command.spawn().unwrap();
