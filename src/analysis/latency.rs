@@ -102,7 +102,12 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
     sheet.distribution("latency.itl", some(itl, why));
     attribute(sheet, at + 3, "lem.itl.source", "token");
     let due = "the requests had no schedule: none waited in a queue of ours";
-    sheet.distribution("latency.queue", all(|l| l.queue, due));
+    let queue = if super::served::is(data) {
+        Err("a server's queue is latency.engine_queue, where it tells it; client.lag is the client's own".into())
+    } else {
+        all(|l| l.queue, due)
+    };
+    sheet.distribution("latency.queue", queue);
     for (kind, count) in [
         (
             "input",
@@ -127,7 +132,7 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
     }
 }
 
-fn some(values: Vec<f64>, none: &str) -> Result<Vec<f64>, String> {
+pub(super) fn some(values: Vec<f64>, none: &str) -> Result<Vec<f64>, String> {
     if values.is_empty() {
         Err(none.into())
     } else {
@@ -196,7 +201,9 @@ pub fn bounds(id: &str) -> &'static [f64] {
         67_108_864.0,
     ];
     match id {
-        "latency.ttft" | "latency.queue" => FIRST_TOKEN,
+        "latency.ttft" | "latency.queue" | "latency.answer" | "client.lag" => FIRST_TOKEN,
+        "latency.engine_queue" | "latency.engine_prefill" => FIRST_TOKEN,
+        "latency.engine_ttft" | "latency.ttft_outside" => FIRST_TOKEN,
         "latency.tpot" | "latency.itl" => PER_TOKEN,
         "tokens.per_request" => TOKENS,
         _ => OPERATION,

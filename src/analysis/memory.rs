@@ -38,10 +38,13 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
     let reading = process.map(|bytes| {
         Reading::new(bytes, How::Measured).method("highest of the samples of resident memory")
     });
-    sheet.peak(
-        "memory.process_peak",
-        reading.ok_or_else(|| "the engine's process was not sampled".into()),
-    );
+    let reading = if super::served::is(data) {
+        // What was sampled is this process: the client.
+        Err("the model is in the server's process, which was not watched".into())
+    } else {
+        reading.ok_or_else(|| "the engine's process was not sampled".into())
+    };
+    sheet.peak("memory.process_peak", reading);
     sheet.count("sampling.samples", taken as f64);
     sheet.with("lem.status", "ok");
 }

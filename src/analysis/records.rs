@@ -297,6 +297,15 @@ fn shares(cycle: &CycleData, analysis: &Analysis) -> Option<Vec<f64>> {
     Some(shares::of(&cycle.requests, phases))
 }
 
+/// What a server tells of each request itself.
+const ENGINE_COLUMNS: [&str; 5] = [
+    "engine_queue_seconds",
+    "engine_prefill_seconds",
+    "engine_decode_seconds",
+    "engine_ttft_seconds",
+    "cached_tokens",
+];
+
 fn requests(data: &RunData, analysis: &Analysis) -> Table {
     let columns = [
         "cycle",
@@ -311,6 +320,8 @@ fn requests(data: &RunData, analysis: &Analysis) -> Table {
         // A rule shares it out: see `shares`.
         "modelled_joules",
     ];
+    let served = super::served::is(data);
+    let of_engine: &[&str] = if served { &ENGINE_COLUMNS } else { &[] };
     let zero = data.cycles.first().map_or(0, |c| c.window.start_ns);
     let of_cycle = |cycle: &CycleData| -> Vec<Vec<Value>> {
         let shares = shares(cycle, analysis);
@@ -320,7 +331,7 @@ fn requests(data: &RunData, analysis: &Analysis) -> Table {
             } else {
                 RequestLatency::default()
             };
-            vec![
+            let mut row = vec![
                 json!(cycle.index),
                 json!(r.timeline.id),
                 json!(r.window.start_ns.saturating_sub(zero) as f64 / 1e9),
@@ -336,7 +347,14 @@ fn requests(data: &RunData, analysis: &Analysis) -> Table {
                         .and_then(|all| all.get(index))
                         .filter(|j| j.is_finite())
                 ),
-            ]
+            ];
+            if served {
+                let told = r.timeline.engine;
+                let seconds = [told.queue_s, told.prefill_s, told.decode_s, told.ttft_s];
+                row.extend(seconds.map(|s| json!(s)));
+                row.push(json!(told.cached_tokens));
+            }
+            row
         };
         cycle
             .requests
@@ -348,7 +366,11 @@ fn requests(data: &RunData, analysis: &Analysis) -> Table {
     };
     Table {
         name: "requests".into(),
-        columns: columns.map(str::to_owned).into(),
+        columns: columns
+            .iter()
+            .chain(of_engine)
+            .map(|name| (*name).to_owned())
+            .collect(),
         rows: data
             .complete_cycles()
             .flat_map(of_cycle)

@@ -172,6 +172,8 @@ impl TestLog {
                 token_ns,
                 chunk_tokens: Vec::new(),
                 true_token_times: true,
+                answer_ns: None,
+                engine: Default::default(),
                 finish,
                 error: None,
             }),

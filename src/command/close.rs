@@ -33,6 +33,9 @@ pub fn close(
     if folder.join(CONFIG).exists() {
         artifacts.push((CONFIG, ArtifactKind::Config));
     }
+    if folder.join(crate::engine::server::LOG).exists() {
+        artifacts.push((crate::engine::server::LOG, ArtifactKind::Log));
+    }
     store::write_series(folder, &data).map_err(|e| Failure::failed(e.to_string()))?;
     artifacts.push((store::SERIES_FILE, ArtifactKind::Series));
     let result = results::build(&data, &analysis, Vec::new(), folder);

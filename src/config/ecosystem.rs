@@ -1,6 +1,6 @@
 //! The variables of other tools that lem honours, handed on in parts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use lem_record::Secret;
@@ -17,6 +17,8 @@ pub enum Owner {
     Wandb,
     OpenTelemetry,
     Prometheus,
+    /// Servers that are measured.
+    Server,
     /// The network: proxies and certificates.
     Network,
     /// Where a run comes from: continuous integration, schedulers, the user.
@@ -26,12 +28,13 @@ pub enum Owner {
 }
 
 impl Owner {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Hub,
         Self::Mlflow,
         Self::Wandb,
         Self::OpenTelemetry,
         Self::Prometheus,
+        Self::Server,
         Self::Network,
         Self::Source,
         Self::System,
@@ -44,6 +47,7 @@ impl Owner {
             Self::Wandb => "Weights & Biases",
             Self::OpenTelemetry => "OpenTelemetry",
             Self::Prometheus => "Prometheus",
+            Self::Server => "Measured servers",
             Self::Network => "Network",
             Self::Source => "Where a run comes from",
             Self::System => "System",
@@ -58,7 +62,7 @@ impl Owner {
             Self::Wandb => &["WANDB_"],
             Self::OpenTelemetry => &["OTEL_"],
             Self::Source => &["GITHUB_", "CI_", "BUILDKITE", "SLURM_"],
-            Self::Prometheus | Self::Network | Self::System => &[],
+            Self::Prometheus | Self::Server | Self::Network | Self::System => &[],
         }
     }
 }
@@ -90,7 +94,7 @@ const fn sets(name: &'static str, owner: Owner, key: &'static str, doc: &'static
     }
 }
 
-use Owner::{Hub, Mlflow, Network, OpenTelemetry, Prometheus, Source, System, Wandb};
+use Owner::{Hub, Mlflow, Network, OpenTelemetry, Prometheus, Server, Source, System, Wandb};
 
 pub(crate) const VARIABLES: &[Variable] = &[
     read(
@@ -707,6 +711,11 @@ pub(crate) const VARIABLES: &[Variable] = &[
         Prometheus,
         "Headers of each request of remote write: `name=value,name=value`.",
     ),
+    read(
+        "OPENAI_API_KEY",
+        Server,
+        "API key of the measured server, for the backend `openai`; `server.api_key_env` names another variable.",
+    ),
     read("HTTP_PROXY", Network, "Proxy for `http://`."),
     read("HTTPS_PROXY", Network, "Proxy for `https://`."),
     read("ALL_PROXY", Network, "Proxy for both."),
@@ -902,6 +911,8 @@ pub(crate) fn ecosystem_variables() -> impl Iterator<Item = &'static str> {
 #[derive(Clone, Default, PartialEq)]
 pub struct Ecosystem {
     values: BTreeMap<String, (Owner, String)>,
+    /// Those that the configuration says to hold a secret, whatever their name.
+    secrets: BTreeSet<String>,
 }
 
 impl Ecosystem {
@@ -911,14 +922,28 @@ impl Ecosystem {
             .filter(|(_, value)| !value.is_empty())
             .filter_map(|(name, value)| Some((name.to_owned(), (owner(name)?, value.to_owned()))))
             .collect();
-        Self { values }
+        Self {
+            values,
+            secrets: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in the variable that the configuration names as holding an API key.
+    pub(crate) fn with_api_key(mut self, name: Option<&str>, environment: &Environment) -> Self {
+        let value = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+        if let Some((name, value)) = name.and_then(|name| Some((name, value(name)?))) {
+            let known = self.values.entry(name.to_owned());
+            known.or_insert_with(|| (Owner::Server, value.to_owned()));
+            self.secrets.insert(name.to_owned());
+        }
+        self
     }
 
     /// A variable's value; `None` also where it is or holds a secret: then ask
     /// [`Ecosystem::secret`]. An empty variable counts as unset.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.values.get(name)?;
-        (!is_secret(name, value)).then_some(value)
+        (!is_secret(name, value) && !self.secrets.contains(name)).then_some(value)
     }
 
     /// Any variable's value, wrapped.

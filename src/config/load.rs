@@ -149,13 +149,15 @@ pub fn load(sources: &Sources) -> Result<Resolved, ConfigErrors> {
     }
     let mut origins = BTreeMap::new();
     trace(&tree, "", &Place::Default, &places, &mut origins);
+    let ecosystem = Ecosystem::new(&sources.environment)
+        .with_api_key(config.server.api_key_env.as_deref(), &sources.environment);
     Ok(Resolved {
         config,
         tree,
         origins,
         notes,
         files,
-        ecosystem: Ecosystem::new(&sources.environment),
+        ecosystem,
         places,
     })
 }

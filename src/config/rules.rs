@@ -1,6 +1,7 @@
 //! What one key means for another: each rule reads the configuration and says what does
 //! not go together. Pure; one list, all of it run.
 
+mod server;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,12 @@ const RULES: &[Rule] = &[
     worker::command,
     worker::token_by_token,
     worker::sum,
+    server::source,
+    server::api_key,
+    server::extra_body,
+    server::schedule,
+    server::built_engine,
+    server::shared_prefix,
     gpus,
     carbon_zone,
     files_sink,
@@ -360,7 +367,12 @@ fn kind(config: &Config) -> PromptsKind {
 fn prompts_unused(facts: &Facts) -> Vec<Clash> {
     use PromptsKind::{File, Huggingface, Inline, Synthetic};
     let kind = kind(facts.config);
-    let only_for: [(&str, &[PromptsKind], &str); 6] = [
+    let only_for: [(&str, &[PromptsKind], &str); 7] = [
+        (
+            "prompts.shared_prefix_tokens",
+            &[Synthetic],
+            "synthetic prompts; of others the beginning is what it is",
+        ),
         ("prompts.subset", &[Huggingface], "a dataset of the hub"),
         ("prompts.split", &[Huggingface], "a dataset of the hub"),
         ("prompts.revision", &[Huggingface], "a dataset of the hub"),
@@ -419,7 +431,7 @@ fn batch_larger_than_work(facts: &Facts) -> Vec<Clash> {
         facts.config.batching.batch_size,
         facts.config.num_input_prompts,
     );
-    if batch <= prompts {
+    if batch <= prompts || facts.config.backend.is_server() {
         return Vec::new();
     }
     vec![warning(

@@ -76,15 +76,9 @@ const ROWS: &[Row] = &[
         "Merge the adapter into the weights and name the merged model in `model_name`.",
     ),
     refuse(
-        "server.url",
-        |r| r.config.server.url.is_some(),
-        "this version of lem does not measure servers yet",
-        "Remove it, and let the embedded engine load the model: `backend: candle`.",
-    ),
-    refuse(
         "traffic.mode",
-        |r| r.config.traffic.mode != TrafficMode::Closed,
-        "this version of lem does not send requests by a schedule yet",
+        |r| !r.config.backend.is_server() && r.config.traffic.mode != TrafficMode::Closed,
+        "a schedule of requests is for servers: this engine answers one batch after the other",
         "Set `traffic.mode: closed`, and the load by `batching.batch_size`.",
     ),
     warn(
@@ -111,6 +105,18 @@ const SECTIONS: &[(&str, &[Backend])] = &[
     ("vllm", &[Backend::Vllm, Backend::Worker]),
     ("tensorrt", &[Backend::TensorrtLlm, Backend::Worker]),
     ("worker", &[Backend::Transformers, Backend::Worker]),
+    (
+        "server",
+        &[
+            Backend::Vllm,
+            Backend::TensorrtLlm,
+            Backend::Sglang,
+            Backend::LlamaCpp,
+            Backend::Tgi,
+            Backend::Ollama,
+            Backend::Openai,
+        ],
+    ),
 ];
 
 fn in_process(config: &Config) -> bool {

@@ -1,9 +1,10 @@
 //! What an engine is, and what it tells.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lem_record::{FinishReason, Record};
+use lem_record::{EngineTold, FinishReason, Record};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,20 @@ pub trait Engine: Send {
         events: &mut dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), EngineError>;
+
+    /// Whether [`Engine::encode`] and [`Engine::decode`] work. Where not, a prompt goes as text, is not
+    /// cut, and its number of tokens is known from the answer only.
+    fn tokenizes(&self) -> bool {
+        true
+    }
+
+    /// The run has a folder from here on: what the engine writes of its own belongs there.
+    fn run_folder(&mut self, _folder: &Path) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    /// A measured window is about to begin: the last moment to ask the engine something.
+    fn before_cycle(&mut self, _cycle: u32) {}
 
     /// What the engine itself tells of the cycle that just ended: its metrics, its ledger.
     /// Called between two measured windows.
@@ -142,6 +157,12 @@ pub enum Event {
         ids: TokenIds,
         at_ns: u64,
     },
+    /// When a schedule wanted the request to be sent: latency counts from here.
+    Due { request: u64, at_ns: u64 },
+    /// The first token of the answer itself, after those of reasoning.
+    Answer { request: u64, at_ns: u64 },
+    /// What the engine said of the request; before its end.
+    Told { request: u64, told: Box<Told> },
     Finished {
         request: u64,
         reason: FinishReason,
@@ -152,6 +173,18 @@ pub enum Event {
         error: String,
         at_ns: u64,
     },
+}
+
+/// What an engine says of a request beside its tokens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// Where it counts for itself: this beats the number of tokens that were sent.
+    pub input_tokens: Option<u64>,
+    /// This beats the sum of what came: chunks need not be tokens.
+    pub output_tokens: Option<u64>,
+    /// Whether each time that was told is known to be that of one token.
+    pub one_token_each: bool,
+    pub engine: EngineTold,
 }
 
 /// The tokens of one event.
@@ -207,6 +240,9 @@ pub struct ModelDescription {
     /// Name and version of the engine.
     pub engine: String,
     pub engine_version: String,
+    /// The command line of a server that lem launched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launch: Option<String>,
     /// `cpu`, `cuda:0`, …
     pub device: String,
     pub threads: Option<u32>,

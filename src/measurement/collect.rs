@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use lem_record::{Attributes, FinishReason, RequestTimeline, Span, SpanKind};
+use lem_record::{Attributes, EngineTold, FinishReason, RequestTimeline, Span, SpanKind};
 
-use crate::engine::{Event, Phase, Request, TokenIds};
+use crate::engine::{Event, Phase, Request, TokenIds, Told};
 
 /// Turns events into spans as they come, also when they come in several portions.
 pub struct Collector {
@@ -24,20 +24,18 @@ struct Open {
     token_ns: Vec<u64>,
     chunk_tokens: Vec<u32>,
     tokens: u64,
+    answer_ns: Option<u64>,
+    told: Option<Box<Told>>,
 }
 
 impl Collector {
-    /// `due_ns` gives absolute scheduled times, one a request, or is empty.
-    pub fn new(
-        cycle: Option<u32>,
-        requests: &[Request],
-        due_ns: &[u64],
-        true_token_times: bool,
-    ) -> Self {
-        let open = requests.iter().enumerate().map(|(index, request)| {
+    pub fn new(cycle: Option<u32>, requests: &[Request], true_token_times: bool) -> Self {
+        let open = requests.iter().map(|request| {
             let open = Open {
                 input_tokens: request.tokens.len() as u64,
-                due_ns: due_ns.get(index).copied(),
+                due_ns: None,
+                answer_ns: None,
+                told: None,
                 started_ns: None,
                 token_ns: Vec::with_capacity(request.max_output_tokens.min(1 << 16) as usize),
                 chunk_tokens: Vec::new(),
@@ -62,8 +60,11 @@ impl Collector {
         for event in events {
             match event {
                 Event::Started { request, at_ns } => {
-                    if let Some(open) = self.open.get_mut(&request) {
-                        open.started_ns.get_or_insert(at_ns);
+                    // Sent again before anything came: the later time counts.
+                    if let Some(open) = self.open.get_mut(&request)
+                        && (open.started_ns.is_none() || open.token_ns.is_empty())
+                    {
+                        open.started_ns = Some(at_ns);
                     }
                 }
                 Event::Phase { phase, at_ns } => self.change_phase(phase, at_ns, &mut spans),
@@ -72,6 +73,17 @@ impl Collector {
                     ids,
                     at_ns,
                 } => self.tokens(request, &ids, at_ns),
+                Event::Due { request, at_ns } => {
+                    if let Some(open) = self.open.get_mut(&request) {
+                        open.due_ns.get_or_insert(at_ns);
+                    }
+                }
+                Event::Answer { request, at_ns } => {
+                    if let Some(open) = self.open.get_mut(&request) {
+                        open.answer_ns.get_or_insert(at_ns);
+                    }
+                }
+                Event::Told { request, told } => self.told(request, told),
                 Event::Finished {
                     request,
                     reason,
@@ -130,6 +142,19 @@ impl Collector {
         self.output_tokens += u64::from(count);
     }
 
+    /// What the engine counts itself is right: chunks need not be tokens.
+    fn told(&mut self, request: u64, told: Box<Told>) {
+        let Some(open) = self.open.get_mut(&request) else {
+            return;
+        };
+        if let Some(tokens) = told.output_tokens {
+            self.output_tokens = (self.output_tokens + tokens).saturating_sub(open.tokens);
+            open.tokens = tokens;
+        }
+        open.input_tokens = told.input_tokens.unwrap_or(open.input_tokens);
+        open.told = Some(told);
+    }
+
     fn change_phase(&mut self, phase: Option<Phase>, at_ns: u64, spans: &mut Vec<Span>) {
         if let Some((was, since)) = self.phase.take() {
             spans.push(Span {
@@ -158,6 +183,12 @@ impl Collector {
             FinishReason::Cancelled | FinishReason::Error => self.failed += 1,
         }
         let start_ns = open.started_ns.unwrap_or(at_ns);
+        let told = open.told.as_ref();
+        let one_each = told.map_or(self.true_token_times, |told| told.one_token_each);
+        let chunks: u64 = match open.chunk_tokens.as_slice() {
+            [] => open.token_ns.len() as u64,
+            chunks => chunks.iter().map(|n| u64::from(*n)).sum(),
+        };
         Some(Span {
             span: SpanKind::Request,
             name: format!("request-{id}"),
@@ -171,8 +202,15 @@ impl Collector {
                 output_tokens: open.tokens,
                 scheduled_ns: open.due_ns,
                 token_ns: open.token_ns,
-                true_token_times: self.true_token_times && open.chunk_tokens.is_empty(),
-                chunk_tokens: open.chunk_tokens,
+                true_token_times: one_each && open.chunk_tokens.is_empty() && chunks == open.tokens,
+                answer_ns: open.answer_ns,
+                engine: told.map_or_else(EngineTold::default, |told| told.engine),
+                // How the tokens lay in the chunks is not known where the sums differ.
+                chunk_tokens: if chunks == open.tokens {
+                    open.chunk_tokens
+                } else {
+                    Vec::new()
+                },
                 finish,
                 error,
             }),
@@ -206,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_batch_becomes_phases_and_requests() {
-        let mut collector = Collector::new(Some(2), &[request(1, 4), request(2, 6)], &[], true);
+        let mut collector = Collector::new(Some(2), &[request(1, 4), request(2, 6)], true);
         let spans = collector.take([
             Event::Started {
                 request: 1,
@@ -267,7 +305,7 @@ mod tests {
 
     #[test]
     fn chunks_are_told_from_tokens() {
-        let mut collector = Collector::new(None, &[request(1, 1)], &[], true);
+        let mut collector = Collector::new(None, &[request(1, 1)], true);
         let chunk = |n, at_ns| Event::Tokens {
             request: 1,
             ids: TokenIds::Count(n),
@@ -301,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_was_cut_short_is_cancelled_and_what_never_began_is_not_told() {
-        let mut collector = Collector::new(Some(0), &[request(1, 1), request(2, 1)], &[], true);
+        let mut collector = Collector::new(Some(0), &[request(1, 1), request(2, 1)], true);
         collector.take([
             Event::Started {
                 request: 1,
@@ -320,5 +358,59 @@ mod tests {
             FinishReason::Cancelled
         );
         assert_eq!((collector.finished, collector.failed), (0, 1));
+    }
+
+    #[test]
+    fn an_engine_that_counts_for_itself_is_believed() {
+        let count = |at_ns| Event::Tokens {
+            request: 1,
+            ids: TokenIds::Count(1),
+            at_ns,
+        };
+        let told = |output, one_token_each| Event::Told {
+            request: 1,
+            told: Box::new(Told {
+                input_tokens: Some(9),
+                output_tokens: Some(output),
+                one_token_each,
+                engine: EngineTold {
+                    queue_s: Some(0.5),
+                    ..EngineTold::default()
+                },
+            }),
+        };
+        let finished = || Event::Finished {
+            request: 1,
+            reason: FinishReason::Stop,
+            at_ns: 9,
+        };
+        let begin = || {
+            let mut collector = Collector::new(None, &[request(1, 1)], true);
+            let due = Event::Due {
+                request: 1,
+                at_ns: 1,
+            };
+            let started = Event::Started {
+                request: 1,
+                at_ns: 2,
+            };
+            collector.take([due, started, count(3), count(4)]);
+            collector
+        };
+
+        let mut collector = begin();
+        let spans = collector.take([told(2, true), finished()]);
+        let timeline = spans[0].request.as_ref().unwrap();
+        assert!(timeline.true_token_times, "two events, two tokens");
+        assert_eq!(timeline.input_tokens, 9);
+        assert_eq!(timeline.scheduled_ns, Some(1));
+        assert_eq!(timeline.engine.queue_s, Some(0.5));
+
+        let mut collector = begin();
+        let spans = collector.take([told(5, true), finished()]);
+        let timeline = spans[0].request.as_ref().unwrap();
+        assert!(!timeline.true_token_times, "two events, five tokens");
+        assert_eq!((timeline.output_tokens, collector.output_tokens), (5, 5));
+        assert!(timeline.chunk_tokens.is_empty());
     }
 }

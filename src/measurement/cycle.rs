@@ -35,11 +35,11 @@ pub(super) fn run(
     let collector = Mutex::new(Collector::new(
         Some(cycle),
         &plan.work.requests,
-        &[],
         capabilities.true_token_times,
     ));
     let missed_before = AtomicU64::new(0);
     let segments_before = AtomicU32::new(0);
+    session.engine.before_cycle(cycle);
     session.probe.begin_window();
     let start_ns = Stamp::mono_ns();
     let outcome = {
@@ -143,7 +143,7 @@ pub(super) fn warmup_round(
         .engine
         .generate(&work, &mut &events, session.cancel)?;
     let end_ns = Stamp::mono_ns();
-    let mut collector = Collector::new(None, &work.requests, &[], true);
+    let mut collector = Collector::new(None, &work.requests, true);
     collector.take(events.drain());
     session.recorder.record(Record::Span(Span {
         span: SpanKind::Warmup,

@@ -212,7 +212,10 @@ impl Tally {
                 }
                 Event::Finished { .. } => self.answered += 1,
                 Event::Failed { .. } => self.failed += 1,
-                Event::Started { .. } => {}
+                Event::Started { .. }
+                | Event::Due { .. }
+                | Event::Answer { .. }
+                | Event::Told { .. } => {}
             }
         }
         self.end_phase(now);

@@ -4,6 +4,7 @@
 //! text of a prompt goes to the engine and nowhere else: what is told of it is a
 //! digest and counts.
 
+mod arrivals;
 mod cut;
 mod dataset;
 mod lengths;
@@ -12,6 +13,7 @@ mod prompts;
 mod sampling;
 mod seed;
 mod synthetic;
+mod words;
 
 use std::fmt;
 
@@ -30,18 +32,21 @@ pub struct Workload {
     pub requests: Vec<Request>,
     pub dataset: DatasetInfo,
     pub sampling: Sampling,
+    /// Sequences that run together, or requests under way at one time.
     pub batch_size: usize,
+    /// When each request is due, nanoseconds after a cycle's start; empty without a schedule.
+    pub due_ns: Vec<u64>,
     pub warnings: Vec<Warning>,
 }
 
 impl Workload {
-    /// As a closed batch.
+    /// What a cycle asks of the engine.
     pub fn work(&self) -> Work {
         Work {
             requests: self.requests.clone(),
             batch_size: self.batch_size,
             sampling: self.sampling.clone(),
-            due_ns: Vec::new(),
+            due_ns: self.due_ns.clone(),
         }
     }
 

@@ -12,7 +12,7 @@ use super::cut::encode;
 use super::dataset::{describe, digest, digest_of_tokens, warning};
 use super::prompts::{Gathered, Source, gather};
 use super::seed::{Purpose, rng};
-use super::{Workload, lengths, sampling, synthetic};
+use super::{Workload, arrivals, lengths, sampling, synthetic, words};
 
 /// Gathers the prompts and makes requests of them.
 pub fn build(
@@ -46,7 +46,11 @@ pub fn build_from(
         digest,
         distinct,
     } = match source {
+        Source::Synthetic { .. } if config.backend.is_server() || !engine.tokenizes() => {
+            of_words(config, engine, &limits, seed, &mut warnings)?
+        }
         Source::Synthetic { .. } => synthesize(config, engine, &limits, seed, &mut warnings)?,
+        _ if !engine.tokenizes() => as_text(config, &texts, count, &mut warnings),
         _ => tokenize(config, engine, &texts, &limits, &mut warnings)?,
     };
 
@@ -70,7 +74,12 @@ pub fn build_from(
         dataset: describe(&source, digest, &requests, distinct, skipped),
         requests,
         sampling: sampling::sampling(&config.decoder, config.random_seed),
-        batch_size: config.batching.batch_size as usize,
+        batch_size: if config.backend.is_server() {
+            config.traffic.concurrency as usize
+        } else {
+            config.batching.batch_size as usize
+        },
+        due_ns: arrivals::due(config, count)?,
         warnings,
     })
 }
@@ -90,7 +99,7 @@ fn synthesize(
     seed: u64,
     warnings: &mut Vec<Warning>,
 ) -> Result<Prompts, EngineError> {
-    let (prompts, told_apart) = synthetic::prompts(engine, lengths, seed)?;
+    let (prompts, told_apart) = synthetic::prompts(engine, lengths, shared_prefix(config), seed)?;
     if !told_apart {
         warnings.push(warning(
             "prompts.special_tokens",
@@ -118,6 +127,98 @@ fn synthesize(
     })
 }
 
+fn shared_prefix(config: &Config) -> u32 {
+    config.prompts.shared_prefix_tokens.unwrap_or(0)
+}
+
+/// Synthetic prompts for an engine elsewhere: words of a text. With its tokenizer their lengths are
+/// exact; without one a word stands for a token, and the answer tells how many there were.
+fn of_words(
+    config: &Config,
+    engine: &dyn Engine,
+    lengths: &[u32],
+    seed: u64,
+    warnings: &mut Vec<Warning>,
+) -> Result<Prompts, EngineError> {
+    let texts = words::texts(lengths, shared_prefix(config), seed);
+    if !engine.tokenizes() {
+        warnings.push(warning(
+            "prompts.approximate",
+            "The server has no tokenizer that can be asked: a synthetic prompt has about as many tokens as words were asked for".into(),
+            "See input_tokens of the requests, which are the server's own count",
+        ));
+        let digest = digest(texts.iter().map(|text| text.as_bytes()));
+        let distinct = texts.len();
+        let prompts = texts
+            .into_iter()
+            .map(|text| (Arc::from([]), Some(text)))
+            .collect();
+        return Ok(Prompts {
+            prompts,
+            digest,
+            distinct,
+        });
+    }
+    let mut prompts: Vec<Prompt> = Vec::with_capacity(texts.len());
+    for (text, &length) in texts.iter().zip(lengths) {
+        let encoded = encode(engine, text, false, length as usize)?;
+        if encoded.tokens.len() < length as usize {
+            return Err(EngineError::new(
+                format!(
+                    "A synthetic prompt of {length} tokens came out at {}: the server's tokenizer joins words",
+                    encoded.tokens.len()
+                ),
+                "Use prompts.texts or prompts.path with texts of the length that you want",
+            ));
+        }
+        prompts.push((encoded.tokens.into(), encoded.text));
+    }
+    let tokens: Vec<Vec<u32>> = prompts.iter().map(|(tokens, _)| tokens.to_vec()).collect();
+    Ok(Prompts {
+        digest: digest_of_tokens(&tokens),
+        distinct: prompts.len(),
+        prompts,
+    })
+}
+
+/// Prompts whose tokens nobody here can count: whole, as they are.
+fn as_text(
+    config: &Config,
+    texts: &[Arc<str>],
+    count: usize,
+    warnings: &mut Vec<Warning>,
+) -> Prompts {
+    let distinct = texts.len().min(count);
+    if texts.len() < count {
+        warnings.push(repeated(texts.len(), count));
+    }
+    warnings.push(warning(
+        "prompts.uncut",
+        format!(
+            "The server has no tokenizer that can be asked: prompts are sent whole, whatever max_input_tokens ({}) says",
+            config.max_input_tokens
+        ),
+        "See input_tokens of the requests, which are the server's own count",
+    ));
+    let prompts = texts.iter().cycle().take(count);
+    let used = texts.get(..distinct).unwrap_or(texts);
+    Prompts {
+        prompts: prompts
+            .map(|text| (Arc::from([]), Some(Arc::clone(text))))
+            .collect(),
+        digest: digest(used.iter().map(|text| text.as_bytes())),
+        distinct,
+    }
+}
+
+fn repeated(texts: usize, count: usize) -> Warning {
+    warning(
+        "prompts.repeated",
+        format!("There are {texts} prompts for {count} requests: they are repeated in order"),
+        "Give more prompts, or set num_input_prompts lower; a server that caches prefixes answers repeated prompts faster",
+    )
+}
+
 fn tokenize(
     config: &Config,
     engine: &dyn Engine,
@@ -127,11 +228,7 @@ fn tokenize(
 ) -> Result<Prompts, EngineError> {
     let (count, distinct) = (limits.len(), texts.len().min(limits.len()));
     if texts.len() < count {
-        warnings.push(warning(
-            "prompts.repeated",
-            format!("There are {} prompts for {count} requests: they are repeated in order", texts.len()),
-            "Give more prompts, or set num_input_prompts lower; a server that caches prefixes answers repeated prompts faster",
-        ));
+        warnings.push(repeated(texts.len(), count));
     }
     let mut shortened = 0;
     let mut prompts: Vec<Prompt> = Vec::with_capacity(count);

@@ -10,6 +10,8 @@ pub(super) enum Purpose {
     Choice,
     InputLengths,
     OutputLengths,
+    /// What all synthetic prompts begin with.
+    SharedPrefix,
     /// The tokens of one synthetic prompt.
     Tokens(u32),
 }
@@ -21,6 +23,7 @@ pub(super) fn rng(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Choice => 1,
         Purpose::InputLengths => 2,
         Purpose::OutputLengths => 3,
+        Purpose::SharedPrefix => 4,
         Purpose::Tokens(prompt) => (1 << 32) + u64::from(prompt),
     });
     rng

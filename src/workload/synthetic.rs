@@ -15,6 +15,7 @@ const MOST_MISSES: u32 = 100_000;
 pub(super) fn prompts(
     engine: &dyn Engine,
     lengths: &[u32],
+    shared: u32,
     seed: u64,
 ) -> Result<(Vec<Vec<u32>>, bool), EngineError> {
     let vocabulary = engine.describe().vocabulary.filter(|&size| size > 0).ok_or_else(|| {
@@ -28,23 +29,30 @@ pub(super) fn prompts(
         known: HashMap::new(),
         blind: engine.decode(&[0]).is_err(),
     };
+    let mut draw = |purpose: Purpose, length: u32| {
+        let mut rng = rng(seed, purpose);
+        let drawn = (0..length).map(|_| {
+            (0..MOST_MISSES)
+                .map(|_| rng.random_range(0..vocabulary))
+                .find(|&id| plain.is_plain(id))
+                .ok_or_else(|| {
+                    EngineError::new(
+                        "Synthetic prompts cannot be made: hardly a token of this model's vocabulary stands for text",
+                        "Check the model's tokenizer, or use prompts.texts",
+                    )
+                })
+        });
+        drawn.collect::<Result<Vec<u32>, _>>()
+    };
+    let prefix = draw(Purpose::SharedPrefix, shared)?;
     let prompts = lengths.iter().zip(0..).map(|(&length, prompt)| {
-        let mut rng = rng(seed, Purpose::Tokens(prompt));
-        (0..length)
-            .map(|_| {
-                (0..MOST_MISSES)
-                    .map(|_| rng.random_range(0..vocabulary))
-                    .find(|&id| plain.is_plain(id))
-                    .ok_or_else(|| {
-                        EngineError::new(
-                            "Synthetic prompts cannot be made: hardly a token of this model's vocabulary stands for text",
-                            "Check the model's tokenizer, or use prompts.texts",
-                        )
-                    })
-            })
-            .collect::<Result<Vec<u32>, _>>()
+        let mut tokens = prefix.clone();
+        tokens.truncate(length as usize);
+        let rest = length.saturating_sub(shared);
+        tokens.extend(draw(Purpose::Tokens(prompt), rest)?);
+        Ok(tokens)
     });
-    let prompts = prompts.collect::<Result<Vec<_>, _>>()?;
+    let prompts = prompts.collect::<Result<Vec<_>, EngineError>>()?;
     Ok((prompts, !plain.blind))
 }
 

@@ -22,6 +22,8 @@ mod plot;
 mod prometheus_push;
 mod prometheus_scrape;
 mod secrets;
+mod served_kinds;
+mod servers;
 mod sinks;
 mod sinks_check;
 mod support;

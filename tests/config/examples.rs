@@ -7,7 +7,7 @@ use lem::config::{Built, Severity, Sources, load, unbuilt};
 #[test]
 fn every_example_loads_and_runs_on_this_build() {
     let built = Built {
-        backends: vec!["candle", "transformers", "worker"],
+        backends: lem::engine::BUILT.to_vec(),
         sinks: vec!["files", "mlflow", "otlp"],
     };
     let mut seen = 0;

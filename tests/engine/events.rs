@@ -13,7 +13,11 @@ fn times(events: &[Event]) -> Vec<u64> {
             | Event::Phase { at_ns, .. }
             | Event::Tokens { at_ns, .. }
             | Event::Finished { at_ns, .. }
+            | Event::Due { at_ns, .. }
+            | Event::Answer { at_ns, .. }
             | Event::Failed { at_ns, .. } => *at_ns,
+            // Of servers alone.
+            Event::Told { .. } => 0,
         })
         .collect()
 }
@@ -36,6 +40,7 @@ fn a_batch_tells_its_story_in_order() {
                 request, reason, ..
             } => format!("finished {request} {reason:?}"),
             Event::Failed { request, .. } => format!("failed {request}"),
+            other => format!("{other:?}"),
         })
         .collect();
     let expected = [

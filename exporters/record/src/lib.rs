@@ -25,9 +25,9 @@ pub use exporter::{
 };
 pub use live::{Board, Live, Present};
 pub use record::{
-    Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, FinishReason, Metric,
-    Origin, Record, RequestTimeline, RoundsFinished, RunFinished, RunStarted, RunStatus, Samples,
-    Seal, SegmentWritten, Span, SpanKind, Table, Warning,
+    Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, EngineTold,
+    FinishReason, Metric, Origin, Record, RequestTimeline, RoundsFinished, RunFinished, RunStarted,
+    RunStatus, Samples, Seal, SegmentWritten, Span, SpanKind, Table, Warning,
 };
 pub use recorder::Recorder;
 pub use secret::Secret;

@@ -218,9 +218,43 @@ pub struct RequestTimeline {
     pub chunk_tokens: Vec<u32>,
     /// Whether each time is that of one token.
     pub true_token_times: bool,
+    /// The first token of the answer itself, where tokens of reasoning came before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ns: Option<u64>,
+    /// What the engine itself says of the request.
+    #[serde(default, skip_serializing_if = "EngineTold::is_empty")]
+    pub engine: EngineTold,
     pub finish: FinishReason,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// A request as the engine itself saw it: by its own clock, without network and client.
+/// What it does not tell is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EngineTold {
+    /// Waiting before any work, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_s: Option<f64>,
+    /// Working on the prompt, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefill_s: Option<f64>,
+    /// From the first token to the last, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decode_s: Option<f64>,
+    /// From arrival to the first token, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttft_s: Option<f64>,
+    /// Tokens of the prompt that were in its cache already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_tokens: Option<u64>,
+}
+
+impl EngineTold {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

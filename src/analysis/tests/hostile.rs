@@ -91,6 +91,8 @@ fn record() -> impl Strategy<Value = Record> {
                     token_ns,
                     chunk_tokens: Vec::new(),
                     true_token_times: true,
+                    answer_ns: None,
+                    engine: Default::default(),
                     finish: FinishReason::Stop,
                     error: None,
                 };

@@ -441,6 +441,12 @@ fn records_use_the_catalogue_and_hold_every_number_once() {
         "throttle.",
         "throughput.goodput",
         "flops.discrepancy",
+        // of servers
+        "engine.",
+        "client.",
+        "latency.engine_",
+        "latency.ttft_outside",
+        "latency.answer",
     ];
     for def in catalogue::METRICS {
         let of_commands = def.id.contains(".marked");

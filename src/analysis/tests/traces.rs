@@ -130,6 +130,8 @@ fn batch(log: &mut TestLog, cycle: u32, prefill: &Mark, decode: &Mark) {
                 token_ns: vec![ns(prefill.t1), ns(decode.t1)],
                 chunk_tokens: vec![1, u32::try_from(decode.tokens / 8).unwrap()],
                 true_token_times: false,
+                answer_ns: None,
+                engine: Default::default(),
                 finish: FinishReason::Length,
                 error: None,
             }),

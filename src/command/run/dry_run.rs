@@ -78,7 +78,11 @@ fn intend(args: &RunArgs, resolved: &Resolved, exporters: &[Box<dyn Exporter>]) 
         backend: config.backend.as_str(),
         cycles: config.num_cycles,
         prompts: u64::from(config.num_input_prompts),
-        batch_size: u64::from(config.batching.batch_size),
+        batch_size: u64::from(if config.backend.is_server() {
+            config.traffic.concurrency
+        } else {
+            config.batching.batch_size
+        }),
         max_output_tokens: u64::from(config.max_output_tokens),
         results_dir: config.io.results_dir.clone(),
         meters: meters.collect(),

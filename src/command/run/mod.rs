@@ -61,6 +61,11 @@ pub fn run(args: &RunArgs) -> Outcome {
     let spool =
         Spool::create(&folder, &run_id, started).map_err(|e| Failure::failed(e.to_string()))?;
     started::write_config(&folder, &resolved)?;
+    if let Err(error) = prepared.engine.run_folder(&folder) {
+        say(&format!(
+            "warning: the engine's log could not be put into the run's folder: {error}"
+        ));
+    }
     for warning in prepared.notes.drain(..) {
         spool.record(Record::Warning(warning));
     }

@@ -76,8 +76,14 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         let known = cache.load(config.measurement.baseline.max_age_h, now);
         bare_baseline.extend(known.map(Record::Table));
     }
-    say(&format!("Loading {name}"));
-    let engine = engine::open(config, files.as_ref()).map_err(refused)?;
+    say(&match &config.server.url {
+        Some(url) if config.backend.is_server() => format!("Attaching to {url}"),
+        _ if config.backend.is_server() => {
+            format!("Starting {} with {name}", config.backend.as_str())
+        }
+        _ => format!("Loading {name}"),
+    });
+    let engine = engine::open(config, files.as_ref(), ecosystem).map_err(refused)?;
     let workload = workload::build_from(config, gathered, engine.as_ref()).map_err(refused)?;
     let mut notes = workload.warnings.clone();
     let attached = config.server.url.is_some();

@@ -136,12 +136,80 @@ pub struct Tensorrt {
     pub num_draft_tokens: Option<u32>,
 }
 
-/// A server to attach to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// A server: one to attach to, or how to launch one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// Address of a server that is already running.
+    /// Address of a server that is already running: lem attaches to it and never stops it.
+    /// Left out: lem launches a server, owns it and stops it at the end.
     pub url: Option<Address>,
+    /// How requests are put. Left out: `completions` for vLLM, SGLang and TensorRT-LLM, which take
+    /// prompts as tokens there, `chat` for `openai`, and for llama.cpp, TGI and Ollama their own
+    /// interface, which tells more.
+    pub api: Option<ServerApi>,
+    /// Name of the environment variable that holds the server's API key; never the key itself.
+    /// Left out: `OPENAI_API_KEY` for the backend `openai`, none for the others.
+    pub api_key_env: Option<String>,
+    /// Name under which the server has the model. Left out: the only one that it lists, else `model_name`.
+    pub model: Option<String>,
+    /// The program to launch with its first arguments, instead of the backend's own
+    /// (`[python, -m, vllm.entrypoints.cli.main, serve]`); the rest of the command line follows.
+    pub command: Vec<String>,
+    /// Further arguments of the launched server; they come last.
+    pub args: Vec<String>,
+    /// Port of the launched server. Left out: a free one.
+    #[schemars(range(min = 1))]
+    pub port: Option<u16>,
+    /// How long a launched server may take until it is ready, seconds: it may have a model to download.
+    #[schemars(range(min = 1.0, max = 86_400.0))]
+    pub ready_timeout_s: f64,
+    /// Longest time for one request, seconds.
+    #[schemars(range(min = 0.1, max = 86_400.0))]
+    pub request_timeout_s: f64,
+    /// Longest silence within one answer, seconds; then it has failed.
+    #[schemars(range(min = 0.1, max = 86_400.0))]
+    pub stall_timeout_s: f64,
+    /// Fields that go into every request as they are.
+    pub extra_body: Option<Value>,
+    /// Where the server tells its metrics. Left out: the backend's own path at the server's address.
+    pub metrics_url: Option<Address>,
+    /// Read the server's metrics also within a cycle, this often, seconds. Left out: before and
+    /// after it only, so that the reading disturbs nothing.
+    #[schemars(range(min = 0.1, max = 3_600.0))]
+    pub metrics_interval_s: Option<f64>,
+    /// Have a launched vLLM tell each of its steps, and split the energy of mixed batches by them.
+    pub iterations: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            url: None,
+            api: None,
+            api_key_env: None,
+            model: None,
+            command: Vec::new(),
+            args: Vec::new(),
+            port: None,
+            ready_timeout_s: 900.0,
+            request_timeout_s: 600.0,
+            stall_timeout_s: 120.0,
+            extra_body: None,
+            metrics_url: None,
+            metrics_interval_s: None,
+            iterations: false,
+        }
+    }
+}
+
+/// Which of the OpenAI interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServerApi {
+    /// `/v1/completions`: the prompt as it is, as tokens where the server takes them.
+    Completions,
+    /// `/v1/chat/completions`: the prompt as one user turn in the server's chat template.
+    Chat,
 }
 
 /// A program that speaks the worker protocol. The backend `transformers` is one that lem brings.

@@ -47,6 +47,20 @@ impl Backend {
             Self::Worker => "worker",
         }
     }
+
+    /// Whether the tokens come from a server over HTTP.
+    pub const fn is_server(self) -> bool {
+        matches!(
+            self,
+            Self::Vllm
+                | Self::TensorrtLlm
+                | Self::Sglang
+                | Self::LlamaCpp
+                | Self::Tgi
+                | Self::Ollama
+                | Self::Openai
+        )
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

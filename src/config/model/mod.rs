@@ -16,7 +16,7 @@ mod traffic;
 
 pub use address::Address;
 pub use backends::{
-    Candle, Pytorch, QuantizedWeights, Server, Tensorrt, Vllm, VllmSpeculative, Worker,
+    Candle, Pytorch, QuantizedWeights, Server, ServerApi, Tensorrt, Vllm, VllmSpeculative, Worker,
 };
 pub use costs::{Carbon, Cost, PowerModel};
 pub use decoding::{Batching, BatchingStrategy, Decoder, DecoderPreset};
@@ -31,4 +31,4 @@ pub use measurement::{Baseline, Measurement, PhaseMethod, Warmup};
 pub use prompts::{Distribution, Length, Prompts, PromptsKind};
 pub use root::Config;
 pub use studies::{Profiling, Quality};
-pub use traffic::{Traffic, TrafficMode};
+pub use traffic::{Objectives, Traffic, TrafficMode};

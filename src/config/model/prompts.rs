@@ -34,6 +34,10 @@ pub struct Prompts {
     pub chat_template: bool,
     /// Input length of each request, for `synthetic` exact, else the length to cut to.
     pub input_tokens: Option<Length>,
+    /// So many tokens at the beginning are the same in every `synthetic` prompt, as with a common
+    /// system prompt; they count to `input_tokens`.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub shared_prefix_tokens: Option<u32>,
     /// Output length of each request, exact. Left out: up to `max_output_tokens`.
     pub output_tokens: Option<Length>,
 }
@@ -54,6 +58,7 @@ impl Default for Prompts {
             seed: None,
             chat_template: false,
             input_tokens: None,
+            shared_prefix_tokens: None,
             output_tokens: None,
         }
     }

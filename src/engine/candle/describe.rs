@@ -40,6 +40,7 @@ pub(super) fn describe(
         .copied()
         .filter(|(name, _)| name.starts_with('q'));
     ModelDescription {
+        launch: None,
         name: files.name.clone(),
         architecture: Some(shape.architecture.clone()),
         parameters: Some(parameters),

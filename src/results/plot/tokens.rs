@@ -120,6 +120,8 @@ mod tests {
                 token_ns: vec![start + 1, end],
                 chunk_tokens: Vec::new(),
                 true_token_times: true,
+                answer_ns: None,
+                engine: Default::default(),
                 finish: FinishReason::Length,
                 error: None,
             },

@@ -184,6 +184,27 @@ fn request(
             .attributes
             .push(number("lem.request.time_to_first_token", seconds));
     }
+    let told = timeline.engine;
+    for (name, seconds) in [
+        ("lem.request.engine.queue", told.queue_s),
+        ("lem.request.engine.prefill", told.prefill_s),
+        ("lem.request.engine.decode", told.decode_s),
+        ("lem.request.engine.time_to_first_token", told.ttft_s),
+    ] {
+        if let Some(seconds) = seconds {
+            draft.attributes.push(number(name, seconds));
+        }
+    }
+    if let Some(cached) = told.cached_tokens {
+        draft
+            .attributes
+            .push(whole("gen_ai.usage.cache_read.input_tokens", cached));
+    }
+    if let Some(answer) = timeline.answer_ns {
+        draft
+            .events
+            .push((answer, "lem.request.first_answer_token"));
+    }
     if let Some(due) = timeline.scheduled_ns {
         draft.events.push((due, "lem.request.due"));
     }

@@ -261,6 +261,8 @@ fn timeline(cycle: u32, request: u64) -> RequestTimeline {
             .collect(),
         chunk_tokens: Vec::new(),
         true_token_times: true,
+        answer_ns: None,
+        engine: Default::default(),
         finish: FinishReason::Length,
         error: None,
     }

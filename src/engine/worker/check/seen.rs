@@ -68,7 +68,8 @@ impl<F: FnMut(u64)> EventSink for Watch<F> {
             }
             Event::Finished { reason, .. } => seen.ended.push(reason),
             Event::Failed { error, .. } => seen.failures.push(error),
-            Event::Started { .. } => {}
+            // The others are of servers.
+            _ => {}
         }
     }
 }
