@@ -60,6 +60,7 @@ struct Server {
     streams: Slab<Stream>,
     due: BinaryHeap<Reverse<(u64, usize, u64)>>,
     log: String,
+    buffer: Vec<u8>,
 }
 
 fn main() -> io::Result<()> {
@@ -114,6 +115,7 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
         streams: Slab::new(),
         due: BinaryHeap::new(),
         log: String::new(),
+        buffer: vec![0; 16 << 10],
     };
     let mut serial = 0;
     loop {
@@ -142,6 +144,8 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
             Err(why) if why.kind() != io::ErrorKind::Interrupted => return Err(why),
             _ => {}
         }
+        // What has come is stamped before anything is answered.
+        let mut asked = Vec::new();
         for event in &events {
             match event.token() {
                 TIMER => {}
@@ -169,30 +173,33 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
                     if event.is_writable() {
                         server.write(key);
                     }
-                    if event.is_readable() {
-                        server.read(key);
+                    if event.is_readable() && server.read(key) {
+                        asked.push((key, now_ns()));
                     }
                 }
             }
+        }
+        for (key, received_ns) in asked {
+            server.request(key, received_ns);
         }
         server.tick();
     }
 }
 
 impl Server {
-    fn read(&mut self, key: usize) {
+    fn read(&mut self, key: usize) -> bool {
         let Some(stream) = self.streams.get_mut(key) else {
-            return;
+            return false;
         };
-        let mut buffer = [0; 16 << 10];
         loop {
-            match stream.socket.read(&mut buffer) {
+            match stream.socket.read(&mut self.buffer) {
                 Ok(0) => break self.close(key),
-                Ok(n) => stream.input.extend_from_slice(&buffer[..n]),
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => break self.request(key),
+                Ok(n) => stream.input.extend_from_slice(&self.buffer[..n]),
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(_) => break self.close(key),
             }
         }
+        false
     }
 
     fn close(&mut self, key: usize) {
@@ -201,7 +208,7 @@ impl Server {
         }
     }
 
-    fn request(&mut self, key: usize) {
+    fn request(&mut self, key: usize, received_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -216,7 +223,6 @@ impl Server {
         if stream.input.len() < head + 4 + length || stream.reply.is_some() {
             return;
         }
-        let received_ns = now_ns();
         let body: serde_json::Value =
             serde_json::from_slice(&stream.input[head + 4..head + 4 + length]).unwrap_or_default();
         stream.input.drain(..head + 4 + length);
@@ -269,7 +275,8 @@ impl Server {
             tokens_per_chunk,
             batch,
         } = self.settings;
-        for _ in 0..4096 {
+        // Few at a time: requests that come meanwhile are to be stamped when they come.
+        for _ in 0..8 {
             let Some(Reverse((at, key, serial))) = self.due.peek().copied() else {
                 return;
             };

@@ -419,13 +419,15 @@ impl Heard {
             return;
         }
         let repaired;
-        let json = if std::str::from_utf8(json).is_ok() {
-            json
-        } else {
-            repaired = String::from_utf8_lossy(json).into_owned();
-            repaired.as_bytes()
+        // The standard decodes with replacement; but hardly any stream needs it.
+        let read_json = match answer::read(self.api, json) {
+            Err(_) if std::str::from_utf8(json).is_err() => {
+                repaired = String::from_utf8_lossy(json).into_owned();
+                answer::read(self.api, repaired.as_bytes())
+            }
+            read => read,
         };
-        let chunk = match answer::read(self.api, json) {
+        let chunk = match read_json {
             Ok(chunk) => chunk,
             Err(why) => {
                 let text = shorten(&String::from_utf8_lossy(json));

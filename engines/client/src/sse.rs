@@ -36,7 +36,6 @@ pub struct Sse {
     data: Vec<u8>,
     name: Vec<u8>,
     id: Vec<u8>,
-    retry_ms: Option<u64>,
 }
 
 impl Sse {
@@ -50,13 +49,7 @@ impl Sse {
             data: Vec::new(),
             name: Vec::new(),
             id: Vec::new(),
-            retry_ms: None,
         }
-    }
-
-    /// The reconnection time that the stream asked for.
-    pub fn retry_ms(&self) -> Option<u64> {
-        self.retry_ms
     }
 
     /// What the standard throws away when the stream ends here: the data, so far, of an event
@@ -190,10 +183,8 @@ impl Sse {
                 self.id.clear();
                 self.id.extend_from_slice(value);
             }
-            (b"retry", value) if !value.is_empty() && value.iter().all(u8::is_ascii_digit) => {
-                self.retry_ms = std::str::from_utf8(value).ok().and_then(|v| v.parse().ok());
-            }
-            // A comment, or a field that the standard does not know.
+            // A comment; `retry`, as nothing reconnects here; a field that the standard does
+            // not know.
             _ => {}
         }
     }
@@ -285,14 +276,13 @@ mod tests {
     }
 
     #[test]
-    fn names_ids_and_retry() {
+    fn names_and_ids() {
         let mut sse = Sse::new(100);
         let mut events = Vec::new();
         let stream = b"event: error\ndata: x\nid: 7\nretry: 250\n\nevent: lost\n\nid: a\0b\nretry: 2x\ndata: y\n\n";
         sse.feed(stream, |event| events.push(own(event))).unwrap();
         let strings = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
         assert_eq!(events, [strings("error", "x", "7"), strings("", "y", "7")]);
-        assert_eq!(sse.retry_ms(), Some(250));
     }
 
     #[test]
