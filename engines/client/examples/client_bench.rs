@@ -222,6 +222,8 @@ fn told(report: &Report) -> Value {
         "finished": report.finished, "failed": report.failed, "peak_in_flight": report.peak_in_flight,
         "lag_p99_ms": report.lag.p99_ns.map(|ns| ms(ns.into())), "lag_max_ms": report.lag.max_ns.map(|ns| ms(ns.into())),
         "turn_p99_ms": report.turn.p99_ns.map(|ns| ms(ns.into())), "turn_max_ms": report.turn.max_ns.map(|ns| ms(ns.into())),
+        "read_delay_p50_ms": report.read_delay.p50_ns.map(|ns| ms(ns.into())), "read_delay_p99_ms": report.read_delay.p99_ns.map(|ns| ms(ns.into())),
+        "stamped_reads": report.read_delay.count, "reads": report.reads,
         "turns": report.turn.count, "cpu_s": report.cpu_ns as f64 / 1e9,
         "waited_for_core_s": report.waited_for_core_ns.map(|ns| ns as f64 / 1e9),
         "connections": report.connections, "reused": report.reused, "resent": report.resent,

@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use super::{Runner, interest, no_queue};
 use crate::clock::now_ns;
 use crate::connection::{Carried, Connection, Phase};
+use crate::receive::ask_for_stamps;
 use crate::{Failure, TargetError};
 
 impl Runner<'_> {
@@ -64,6 +65,7 @@ impl Runner<'_> {
             serial: self.serial,
             address,
             opened_ns: now_ns(),
+            last_ns: 0,
             closing: false,
             write_error: None,
             carried,
@@ -92,6 +94,7 @@ impl Runner<'_> {
         }
         // Without it a small request could wait for an acknowledgement; not having it is no error.
         let _ = connection.socket.set_nodelay(true);
+        ask_for_stamps(&connection.socket);
         self.address = connection.address;
         if connection.tls.is_some() {
             connection.phase = Phase::Handshaking;

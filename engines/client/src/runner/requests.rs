@@ -153,6 +153,7 @@ impl Runner<'_> {
             return;
         };
         let at_ns = now_ns();
+        connection.last_ns = at_ns;
         carried.sent_ns = Some(at_ns);
         carried.exchange.heard.account.summary.sent_ns = Some(at_ns);
         self.lag.record(at_ns.saturating_sub(carried.due_ns));
