@@ -2,6 +2,7 @@
 //! folder). Prints one JSON object.
 //!
 //!     client_bench paced [STREAMS [TOKENS [REQUESTS]]]   errors of TTFT and ITL, CPU a token
+//!     client_bench bare [STREAMS [TOKENS [REQUESTS]]]    the same load, read and thrown away: the floor
 //!     client_bench unpaced [STREAMS [TOKENS]]            most tokens a second
 //!     client_bench open [STREAMS [GAP_MS [TOKENS]]]      many streams at once: is any token lost?
 #![allow(clippy::print_stdout)]
@@ -175,6 +176,66 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
     }))
 }
 
+/// What the kernel alone costs: wait, read, throw away.
+fn bare(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
+    use mio::{Events, Interest, Poll, Token};
+    let server = Server::start(&[])?;
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(1024);
+    let mut sockets = Vec::new();
+    for i in 0..streams {
+        let mut socket = mio::net::TcpStream::from_std({
+            let socket = TcpStream::connect(("127.0.0.1", server.port))?;
+            socket.set_nonblocking(true)?;
+            socket.set_nodelay(true)?;
+            socket
+        });
+        poll.registry()
+            .register(&mut socket, Token(i), Interest::READABLE)?;
+        sockets.push(socket);
+    }
+    let mut next = 0;
+    let mut ask = |socket: &mut mio::net::TcpStream| {
+        let body = format!(r#"{{"model":"m","messages":[],"max_tokens":{tokens},"user":"{next}"}}"#);
+        next += 1;
+        socket.write_all(format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
+    };
+    let cpu = thread_cpu_ns();
+    for socket in &mut sockets {
+        ask(socket)?;
+    }
+    let (mut asked, mut done) = (streams, 0);
+    let mut buffer = vec![0; 32 << 10];
+    while done < jobs {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            let socket = &mut sockets[event.token().0];
+            let Ok(n) = socket.read(&mut buffer) else { continue };
+            if buffer[..n].ends_with(b"0\r\n\r\n") {
+                done += 1;
+                if asked < jobs {
+                    ask(socket)?;
+                    asked += 1;
+                }
+            }
+        }
+    }
+    let cpu = thread_cpu_ns() - cpu;
+    let (log, server_cpu) = server.log()?;
+    let came = tokens as f64 * jobs as f64;
+    let gaps = log.values().flat_map(|t| t[1..].windows(2).map(|s| ms(i128::from(s[1] - s[0]))));
+    Ok(json!({
+        "streams": streams, "requests": jobs, "tokens": came, "server_gap_ms": quantiles(gaps.collect()),
+        "client_cpu_s_per_million": cpu as f64 / 1e3 / came,
+        "server_cpu_s_per_million": server_cpu as f64 / 1e3 / came,
+    }))
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
 fn unpaced(streams: usize, tokens: u32, batch: u64) -> Result<Value, Failed> {
     let server = Server::start(&[("--ttft-us", 1000), ("--gap-us", 0), ("--batch", batch)])?;
     let (seen, report) = drive(server.port, streams, streams, tokens, true)?;
@@ -238,6 +299,10 @@ fn main() -> Result<(), Failed> {
         Some("paced") => {
             let streams = number(1, 64)?;
             paced(streams, number(2, 64)? as u32, number(3, streams * 10)?)?
+        }
+        Some("bare") => {
+            let streams = number(1, 64)?;
+            bare(streams, number(2, 64)? as u32, number(3, streams * 10)?)?
         }
         Some("unpaced") => unpaced(
             number(1, 64)?,
