@@ -196,9 +196,16 @@ fn bare(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
     }
     let mut next = 0;
     let mut ask = |socket: &mut mio::net::TcpStream| {
-        let body = format!(r#"{{"model":"m","messages":[],"max_tokens":{tokens},"user":"{next}"}}"#);
+        let body =
+            format!(r#"{{"model":"m","messages":[],"max_tokens":{tokens},"user":"{next}"}}"#);
         next += 1;
-        socket.write_all(format!("POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes())
+        socket.write_all(
+            format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
     };
     let cpu = thread_cpu_ns();
     for socket in &mut sockets {
@@ -210,7 +217,9 @@ fn bare(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
         poll.poll(&mut events, None)?;
         for event in &events {
             let socket = &mut sockets[event.token().0];
-            let Ok(n) = socket.read(&mut buffer) else { continue };
+            let Ok(n) = socket.read(&mut buffer) else {
+                continue;
+            };
             if buffer[..n].ends_with(b"0\r\n\r\n") {
                 done += 1;
                 if asked < jobs {
@@ -223,7 +232,9 @@ fn bare(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
     let cpu = thread_cpu_ns() - cpu;
     let (log, server_cpu) = server.log()?;
     let came = tokens as f64 * jobs as f64;
-    let gaps = log.values().flat_map(|t| t[1..].windows(2).map(|s| ms(i128::from(s[1] - s[0]))));
+    let gaps = log
+        .values()
+        .flat_map(|t| t[1..].windows(2).map(|s| ms(i128::from(s[1] - s[0]))));
     Ok(json!({
         "streams": streams, "requests": jobs, "tokens": came, "server_gap_ms": quantiles(gaps.collect()),
         "client_cpu_s_per_million": cpu as f64 / 1e3 / came,

@@ -135,9 +135,21 @@ mod tests {
             real_minus_mono_ns: 1000,
         };
         assert_eq!(clocks.stamp(1500, 400, 600), Some(500));
-        assert_eq!(clocks.stamp(1500, 501, 600), None, "before what was read before");
-        assert_eq!(clocks.stamp(1500, 0, 499), None, "in the future: the clock was set");
-        assert_eq!(clocks.stamp(500, 0, 499), None, "before the start of the machine");
+        assert_eq!(
+            clocks.stamp(1500, 501, 600),
+            None,
+            "before what was read before"
+        );
+        assert_eq!(
+            clocks.stamp(1500, 0, 499),
+            None,
+            "in the future: the clock was set"
+        );
+        assert_eq!(
+            clocks.stamp(500, 0, 499),
+            None,
+            "before the start of the machine"
+        );
     }
 
     #[cfg(target_os = "linux")]
@@ -161,6 +173,9 @@ mod tests {
         let (got, stamp) = receive(&socket, &mut buffer).unwrap();
         assert_eq!(&buffer[..got], b"token");
         let at = Clocks::read().stamp(stamp.unwrap(), 0, u64::MAX).unwrap();
-        assert!((before..=after + 20_000_000).contains(&at), "{before} {at} {after}");
+        assert!(
+            (before..=after + 20_000_000).contains(&at),
+            "{before} {at} {after}"
+        );
     }
 }

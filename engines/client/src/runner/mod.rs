@@ -257,8 +257,8 @@ impl<'a> Runner<'a> {
         let (to, at_ns, end) = match got {
             Ok((0, _)) => (from, read_ns, Some(End::Closed)),
             Ok((n, real_ns)) => {
-                let stamp = real_ns
-                    .and_then(|real| self.clocks.stamp(real, connection.last_ns, read_ns));
+                let stamp =
+                    real_ns.and_then(|real| self.clocks.stamp(real, connection.last_ns, read_ns));
                 if let Some(at_ns) = stamp {
                     self.delay.record(read_ns - at_ns);
                 }
