@@ -105,3 +105,16 @@ prepare_rotel() {
   fi
   echo "$folder/rotel-agent"
 }
+
+# Other load generators, for scripts/bench client peers. GuideLLM and AIPerf also need a tokenizer's
+# folder in LEM_BENCH_TOKENIZER.
+prepare_peers() {
+  local want="aiohttp guidellm==0.8.1 aiperf==0.13.0" venv=$LEM_CACHE/client-peers
+  if [ "$(cat "$venv/.ready" 2>/dev/null)" != "$want" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv" >&2 || { echo "python3 cannot make a virtual environment"; return 1; }
+    "$venv/bin/pip" install --quiet $want >&2 || { echo "pip could not install $want"; return 1; }
+    printf '%s' "$want" >"$venv/.ready"
+  fi
+  echo "$venv/bin"
+}

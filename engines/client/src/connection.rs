@@ -31,7 +31,7 @@ pub struct Connection {
     pub closing: bool,
     /// Writing failed; what is still in the socket comes first.
     pub write_error: Option<io::ErrorKind>,
-    pub carried: Option<Carried>,
+    pub carried: Option<Box<Carried>>,
 }
 
 /// The request on a connection.

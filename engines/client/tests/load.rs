@@ -1,5 +1,7 @@
 //! Requests go when they should, and each stream is told as it came.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Streams over TLS go the same way.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -33,9 +33,9 @@ impl Runner<'_> {
     /// Starts to open a connection; a failure gives back what it should have carried.
     pub(super) fn open(
         &mut self,
-        carried: Option<Carried>,
+        carried: Option<Box<Carried>>,
         address: usize,
-    ) -> Result<(), (Failure, Option<Carried>)> {
+    ) -> Result<(), (Failure, Option<Box<Carried>>)> {
         let to = match self.wire.addresses() {
             Ok(all) => all[address % all.len()],
             Err(failure) => return Err((failure, carried)),

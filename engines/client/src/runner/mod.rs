@@ -5,6 +5,8 @@
 //! so that in a burst the bytes of one stream do not wait for the parsing of another's.
 
 mod connect;
+mod incoming;
+mod late;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};

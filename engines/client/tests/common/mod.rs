@@ -1,5 +1,5 @@
 //! A server that does as it is told, and a sink that keeps what it hears.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
