@@ -97,6 +97,25 @@ def peer(name, command, read, streams, requests):
             "cpu": cpu * 1e6 / (requests * TOKENS), "server_gap_p99": server_gap(log), "requests": len(ttft)}
 
 
+TOKENIZER = """
+import sys
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+words = ["<unk>", "<s>", "</s>", "word", "."] + [f"w{i}" for i in range(2000)]
+tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+fast.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+fast.save_pretrained(sys.argv[1])
+"""
+
+
+def make_tokenizer(python, folder):
+    """One token a word: the server's chunks are words, so that those who count with a tokenizer of their own are right."""
+    subprocess.run([python, "-c", TOKENIZER, folder], check=True, capture_output=True)
+    return folder
+
+
 def guidellm(bin, tokenizer):
     def command(port, streams, requests, folder):
         return [bin / "guidellm", "benchmark", "run", "--target", f"http://127.0.0.1:{port}", "--model", "m", "--processor", tokenizer,
@@ -155,7 +174,7 @@ def table(title, results):
         print(row(name, result))
 
 
-def main():
+def main(scratch):
     peers = "peers" in sys.argv[1:]
     repeats = int(os.environ.get("LEM_BENCH_REPEATS", "3"))
     out = {"load_average": os.getloadavg(), "cores": os.cpu_count(), "paced": {}}
@@ -174,12 +193,11 @@ def main():
         }
         floor = {"cpu": median(bare, "client_cpu_s_per_million"), "server_gap_p99": median(bare, "server_gap_ms", "p99")}
         if peers:
-            bin, tokenizer = pathlib.Path(os.environ["LEM_BENCH_PEERS"]), os.environ.get("LEM_BENCH_TOKENIZER", "")
+            bin = pathlib.Path(os.environ["LEM_BENCH_PEERS"])
+            tokenizer = make_tokenizer(bin / "python", scratch)
             results["aiohttp, 50 lines"] = aiohttp_script(bin / "python", streams, requests)
             for name, client in (("GuideLLM", guidellm), ("AIPerf", aiperf)):
-                if not tokenizer:
-                    results[name] = {"failed": "needs a tokenizer's folder in LEM_BENCH_TOKENIZER"}
-                elif not (bin / name.lower()).exists():
+                if not (bin / name.lower()).exists():
                     results[name] = {"failed": "is not installed"}
                 else:
                     results[name] = peer(name, *client(bin, tokenizer), streams, requests)
@@ -195,4 +213,5 @@ def main():
     print(json.dumps(out))
 
 
-main()
+with tempfile.TemporaryDirectory() as scratch:
+    main(scratch)

@@ -106,8 +106,7 @@ prepare_rotel() {
   echo "$folder/rotel-agent"
 }
 
-# Other load generators, for scripts/bench client peers. GuideLLM and AIPerf also need a tokenizer's
-# folder in LEM_BENCH_TOKENIZER.
+# Other load generators, for scripts/bench client peers (vLLM's own needs all of vLLM, 6 GB: left out).
 prepare_peers() {
   local want="aiohttp guidellm==0.8.1 aiperf==0.13.0" venv=$LEM_CACHE/client-peers
   if [ "$(cat "$venv/.ready" 2>/dev/null)" != "$want" ]; then

@@ -12,9 +12,10 @@ pub use elsewhere::{ask_for_stamps, receive};
 #[cfg(target_os = "linux")]
 pub use linux::{ask_for_stamps, receive};
 
-/// The distance between the two clocks, taken anew before each batch of reads.
+/// The distance between the two clocks, taken anew every millisecond.
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
+    pub read_ns: u64,
     real_minus_mono_ns: i128,
 }
 
@@ -25,6 +26,7 @@ impl Clocks {
         let after = clock::now_ns();
         let middle = before + after.saturating_sub(before) / 2;
         Self {
+            read_ns: middle,
             real_minus_mono_ns: i128::from(real) - i128::from(middle),
         }
     }
@@ -132,6 +134,7 @@ mod tests {
     #[test]
     fn a_stamp_that_does_not_fit_is_not_used() {
         let clocks = Clocks {
+            read_ns: 0,
             real_minus_mono_ns: 1000,
         };
         assert_eq!(clocks.stamp(1500, 400, 600), Some(500));

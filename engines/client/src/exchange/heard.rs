@@ -1,8 +1,9 @@
 //! What the body's objects say.
 
 use super::Read;
+use super::pattern::Pattern;
 use crate::account::Account;
-use crate::answer::{self, Told};
+use crate::answer::{self, Chunk, Told};
 use crate::head::{Head, shorten};
 use crate::lines::Lines;
 use crate::sse::{Sse, SseEvent, TooLarge};
@@ -31,6 +32,7 @@ pub struct Heard {
     pub account: Account,
     usage: Option<Usage>,
     timings: String,
+    pattern: Pattern,
     objects: u64,
     pub(super) last_ns: u64,
     pub(super) ended_ns: Option<u64>,
@@ -56,6 +58,7 @@ impl Heard {
             account: Account::default(),
             usage: None,
             timings: String::new(),
+            pattern: Pattern::default(),
             objects: 0,
             last_ns: 0,
             ended_ns: None,
@@ -138,6 +141,9 @@ impl Heard {
         if self.failure.is_some() || self.ended_ns.is_some() {
             return;
         }
+        if let Some(chunk) = self.pattern.read(json) {
+            return self.chunk(json, &chunk, read, sink);
+        }
         let repaired;
         // The standard decodes with replacement; but hardly any stream needs it.
         let read_json = match answer::read(self.api, json) {
@@ -156,14 +162,21 @@ impl Heard {
                 });
             }
         };
-        if let Some(Told { message, code }) = chunk.error {
-            let message = shorten(&message);
-            return self.fail(Failure::InStream { message, code });
+        self.pattern.learn(json, &chunk);
+        self.chunk(json, &chunk, read, sink);
+    }
+
+    fn chunk(&mut self, json: &[u8], chunk: &Chunk<'_>, read: Read<'_>, sink: &mut dyn EventSink) {
+        if let Some(Told { message, code }) = &chunk.error {
+            return self.fail(Failure::InStream {
+                message: shorten(message),
+                code: code.clone(),
+            });
         }
         self.objects += 1;
         self.last_ns = read.at_ns;
         self.account
-            .chunk(self.request, read.at_ns, read.number, &chunk, sink);
+            .chunk(self.request, read.at_ns, read.number, chunk, sink);
         if let Some(usage) = chunk.usage {
             self.usage = Some(usage);
         }

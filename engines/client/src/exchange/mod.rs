@@ -1,6 +1,7 @@
 //! One request's answer, from its first byte to its end. Knows bytes and times, no socket.
 
 mod heard;
+mod pattern;
 
 use heard::{Form, Heard};
 

@@ -32,6 +32,8 @@ const READ: usize = 32 << 10;
 const BUFFER: usize = 1 << 20;
 /// Bytes parsed before the sockets are looked at again: a few tens of microseconds.
 const SLICE: usize = 16 << 10;
+/// In this time the distance of the clocks changes by less than a microsecond.
+const CLOCKS_NS: u64 = 1_000_000;
 
 pub struct Runner<'a> {
     target: &'a Target,
@@ -171,7 +173,9 @@ impl<'a> Runner<'a> {
             .unwrap_or_else(|| Events::with_capacity(1024));
         let polled = self.poll.poll(&mut events, Some(wait));
         let woke = now_ns();
-        self.clocks = Clocks::read();
+        if woke > self.clocks.read_ns + CLOCKS_NS {
+            self.clocks = Clocks::read();
+        }
         match polled {
             Err(why) if why.kind() != io::ErrorKind::Interrupted => return Err(no_queue(why)),
             Err(_) => {}
@@ -222,11 +226,13 @@ impl<'a> Runner<'a> {
             let Some(phase) = self.connections.get(key).map(|c| c.phase) else {
                 continue;
             };
-            if event.is_writable() || event.is_error() {
-                match phase {
-                    Phase::Connecting => self.connect_settled(key),
-                    _ => self.flush(key),
+            match phase {
+                Phase::Connecting if event.is_writable() || event.is_error() => {
+                    self.connect_settled(key);
                 }
+                Phase::Connecting => {}
+                _ if event.is_writable() => self.flush(key),
+                _ => {}
             }
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
