@@ -7,13 +7,20 @@
 //! role, the first token `ttft` after the request's last byte, each further chunk `gap` after the
 //! one before, by an absolute schedule; with a gap of 0 as fast as the client takes them, `batch`
 //! chunks a write. `GET /log` gives one line a request, `user received_ns sent_ns…` (CLOCK_MONOTONIC,
-//! each right before its write), `cpu_ns` last, and starts the log anew.
+//! received by the kernel, sent right before the write), `cpu_ns` last, and starts the log anew.
 #![allow(clippy::print_stdout)]
+
+#[allow(dead_code)]
+#[path = "../src/clock.rs"]
+mod clock;
+#[allow(dead_code)]
+#[path = "../src/receive.rs"]
+mod receive;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -144,7 +151,6 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
             Err(why) if why.kind() != io::ErrorKind::Interrupted => return Err(why),
             _ => {}
         }
-        // What has come is stamped before anything is answered.
         let mut asked = Vec::new();
         for event in &events {
             match event.token() {
@@ -152,6 +158,7 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
                 LISTENER => {
                     while let Ok((mut socket, _)) = listener.accept() {
                         socket.set_nodelay(true)?;
+                        receive::ask_for_stamps(&socket);
                         serial += 1;
                         let place = server.streams.vacant_entry();
                         poll.registry().register(
@@ -173,8 +180,10 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
                     if event.is_writable() {
                         server.write(key);
                     }
-                    if event.is_readable() && server.read(key) {
-                        asked.push((key, now_ns()));
+                    if event.is_readable()
+                        && let Some(at_ns) = server.read(key)
+                    {
+                        asked.push((key, at_ns));
                     }
                 }
             }
@@ -187,19 +196,25 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
 }
 
 impl Server {
-    fn read(&mut self, key: usize) -> bool {
-        let Some(stream) = self.streams.get_mut(key) else {
-            return false;
-        };
+    /// Takes what has come; gives when the kernel received it.
+    fn read(&mut self, key: usize) -> Option<u64> {
+        let stream = self.streams.get_mut(key)?;
+        let mut at_ns = now_ns();
         loop {
-            match stream.socket.read(&mut self.buffer) {
-                Ok(0) => break self.close(key),
-                Ok(n) => stream.input.extend_from_slice(&self.buffer[..n]),
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return true,
+            match receive::receive(&stream.socket, &mut self.buffer) {
+                Ok((0, _)) => break self.close(key),
+                Ok((n, real_ns)) => {
+                    let now = now_ns();
+                    let stamp =
+                        real_ns.and_then(|real| receive::Clocks::read().stamp(real, 0, now));
+                    at_ns = stamp.unwrap_or(now);
+                    stream.input.extend_from_slice(&self.buffer[..n]);
+                }
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Some(at_ns),
                 Err(_) => break self.close(key),
             }
         }
-        false
+        None
     }
 
     fn close(&mut self, key: usize) {
