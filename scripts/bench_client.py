@@ -84,7 +84,7 @@ def children_cpu():
 def peer(name, command, read, streams, requests):
     """A client with a command line of its own; its processor time includes its start."""
     with Server() as server, tempfile.TemporaryDirectory() as folder:
-        env = dict(os.environ, HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", NO_COLOR="1")
+        env = dict(os.environ, NO_COLOR="1")
         before = children_cpu()
         done = subprocess.run(command(server.port, streams, requests, folder), capture_output=True, text=True, env=env, cwd=folder, timeout=600)
         cpu = children_cpu() - before
@@ -111,16 +111,26 @@ fast.save_pretrained(sys.argv[1])
 
 
 def make_tokenizer(python, folder):
-    """One token a word: the server's chunks are words, so that those who count with a tokenizer of their own are right."""
-    subprocess.run([python, "-c", TOKENIZER, folder], check=True, capture_output=True)
-    return folder
+    """One token a word: the server's chunks are words, so that those who count with a tokenizer of their own are right.
+
+    Laid down as a hub's cache, which all of them read without a network.
+    """
+    model = pathlib.Path(folder) / "hub" / "models--lem--words"
+    snapshot = model / "snapshots" / ("0" * 40)
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text("0" * 40)
+    subprocess.run([python, "-c", TOKENIZER, snapshot], check=True, capture_output=True)
+    (snapshot / "config.json").write_text('{"model_type": "llama", "vocab_size": 2005}')
+    os.environ.update(HF_HOME=str(folder), HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    return "lem/words"
 
 
 def guidellm(bin, tokenizer):
     def command(port, streams, requests, folder):
-        return [bin / "guidellm", "benchmark", "run", "--target", f"http://127.0.0.1:{port}", "--model", "m", "--processor", tokenizer,
-                "--profile", "concurrent", "--rate", str(streams), "--max-requests", str(requests),
-                "--data", f'{{"prompt_tokens": 8, "output_tokens": {TOKENS}}}', "--output-path", folder + "/out.json"]
+        return [bin / "guidellm", "run", "--backend", f"kind=openai_http,target=http://127.0.0.1:{port},model=m",
+                "--profile", f"kind=concurrent,streams={streams}", "--constraint", f"kind=max_requests,count={requests}",
+                "--tokenizer", f"kind=hf_auto,model={tokenizer}", "--data", f"kind=synthetic_text,prompt_tokens=8,output_tokens={TOKENS}",
+                "--output", f"kind=json,path={folder}/out.json", "--disable-console"]
 
     def read(folder):
         report = json.loads((folder / "out.json").read_text())
