@@ -150,6 +150,7 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
     let (seen, report) = drive(server.port, jobs, streams, tokens, true)?;
     let (log, server_cpu) = server.log()?;
     let (mut stamp, mut ttft, mut itl, mut gaps) = (vec![], vec![], vec![], vec![]);
+    let (mut ttft_off, mut itl_off) = (vec![], vec![]);
     let (mut lost, mut came) = (0, 0);
     for (i, seen) in seen.iter().enumerate() {
         let times = log.get(&i).ok_or("a request is not in the server's log")?;
@@ -161,6 +162,12 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
         if let (Some(c), Some(s)) = (seen.tokens.first(), sent.first()) {
             ttft.push(ms(diff(*c, seen.sent) - diff(*s, received)).abs());
         }
+        // As clients are measured that tell no more than a request's TTFT and mean gap.
+        if let [first, .., last] = seen.tokens[..] {
+            ttft_off.push((ms(diff(first, seen.sent)) - 50.0).abs());
+            let mean = ms(diff(last, first)) / (seen.tokens.len() - 1) as f64;
+            itl_off.push((mean - 10.0).abs());
+        }
         let pairs = seen.tokens.windows(2).zip(sent.windows(2));
         itl.extend(pairs.map(|(c, s)| ms(diff(c[1], c[0]) - diff(s[1], s[0])).abs()));
         gaps.extend(sent.windows(2).map(|s| ms(diff(s[1], s[0]))));
@@ -169,6 +176,7 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
         "streams": streams, "requests": jobs, "tokens": came, "lost": lost,
         "failed": seen.iter().filter(|s| s.failure.is_some()).count(),
         "ttft_error_ms": quantiles(ttft), "itl_error_ms": quantiles(itl), "stamp_late_ms": quantiles(stamp),
+        "ttft_off_schedule_ms": quantiles(ttft_off), "mean_itl_off_schedule_ms": quantiles(itl_off),
         "server_gap_ms": quantiles(gaps),
         "client_cpu_s_per_million": report.cpu_ns as f64 / 1e3 / came as f64,
         "server_cpu_s_per_million": server_cpu as f64 / 1e3 / came as f64,
