@@ -110,6 +110,7 @@ const ROWS: &[Row] = &[
 /// Sections that only some backends read.
 const SECTIONS: &[(&str, &[Backend])] = &[
     ("candle", &[Backend::Candle]),
+    ("torch", &[Backend::Torch]),
     ("pytorch", &[Backend::Torch, Backend::Transformers]),
     ("vllm", &[Backend::Vllm]),
     ("tensorrt", &[Backend::TensorrtLlm]),

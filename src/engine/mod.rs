@@ -3,6 +3,8 @@
 mod api;
 #[cfg(feature = "candle")]
 pub mod candle;
+#[cfg(feature = "torch")]
+pub mod torch;
 
 pub use api::*;
 
@@ -13,6 +15,8 @@ use crate::model::ModelFiles;
 pub const BUILT: &[&str] = &[
     #[cfg(feature = "candle")]
     "candle",
+    #[cfg(feature = "torch")]
+    "torch",
 ];
 
 /// Whether lem finds and opens the model's files itself. Servers and workers do it themselves.
@@ -28,6 +32,11 @@ pub fn open(config: &Config, files: Option<&ModelFiles>) -> Result<Box<dyn Engin
         Backend::Candle => {
             let options = candle::LoadOptions::from_config(config);
             Ok(Box::new(candle::load(found(config, files)?, &options)?))
+        }
+        #[cfg(feature = "torch")]
+        Backend::Torch => {
+            let options = torch::LoadOptions::from_config(config);
+            Ok(Box::new(torch::load(found(config, files)?, &options)?))
         }
         other => {
             let _ = files;

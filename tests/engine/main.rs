@@ -9,3 +9,5 @@ mod sampling;
 mod smollm2;
 mod support;
 mod tiny;
+#[cfg(feature = "torch")]
+mod torch;

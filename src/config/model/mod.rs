@@ -16,7 +16,7 @@ mod traffic;
 
 pub use address::Address;
 pub use backends::{
-    Candle, Pytorch, QuantizedWeights, Server, Tensorrt, Vllm, VllmSpeculative, Worker,
+    Candle, Pytorch, QuantizedWeights, Server, Tensorrt, Torch, Vllm, VllmSpeculative, Worker,
 };
 pub use costs::{Carbon, Cost, PowerModel};
 pub use decoding::{Batching, BatchingStrategy, Decoder, DecoderPreset};

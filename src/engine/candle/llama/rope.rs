@@ -71,6 +71,11 @@ impl Rope {
         })
     }
 
+    /// Turn a position, radians, of each pair.
+    pub fn frequencies(&self) -> &[f64] {
+        &self.frequencies
+    }
+
     pub(super) fn check(&self, head_size: usize) -> Result<(), String> {
         if self.head_size == head_size {
             Ok(())

@@ -6,7 +6,7 @@ mod safetensors;
 
 pub use dummy::Dummy;
 pub use gguf::{GgufModel, Placement};
-pub use safetensors::{SafetensorsModel, SafetensorsShape};
+pub use safetensors::{SafetensorsModel, SafetensorsShape, name};
 
 use super::llama::{Layer, Model, Rope, Shape};
 use super::matrix::Matrix;
@@ -22,6 +22,8 @@ pub struct Plan {
     /// Which of the optional vectors there are.
     pub attention_bias: AttentionBias,
     pub mlp_bias: bool,
+    /// Queries and keys are normalised head by head.
+    pub head_norm: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
