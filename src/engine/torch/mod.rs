@@ -9,6 +9,7 @@
 //! | [`library`], [`device`] | finding CUDA; where the model runs, and the device's times |
 //! | [`weights`], [`model`], [`tables`], [`cache`] | the transformer |
 //! | [`generate`], [`places`], [`sampling`], [`graph`], [`score`] | running it |
+//! | [`profile`] | what torch's profiler sees |
 //! | [`shim`] (with `shim.cpp`) | what of libtorch tch does not reach |
 
 mod cache;
@@ -20,13 +21,14 @@ mod graph;
 mod library;
 mod model;
 mod places;
+mod profile;
 mod sampling;
 mod score;
 mod shim;
 mod tables;
 mod weights;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lem_record::{Record, Warning};
 use tch::{Kind, Tensor};
@@ -39,7 +41,9 @@ use self::tables::Tables;
 use self::weights::{Source, Target};
 use super::candle::text::{self, Text};
 use super::candle::weights::{SafetensorsModel, SafetensorsShape, check_memory};
-use super::{Cancel, Capabilities, Engine, EngineError, EventSink, ModelDescription, Work};
+use super::{
+    Cancel, Capabilities, Engine, EngineError, EventSink, ModelDescription, Profile, Work,
+};
 use crate::config::{Config, LoadFormat, Precision};
 use crate::model::{ModelFiles, ModelFormat};
 
@@ -319,6 +323,15 @@ impl Engine for TorchEngine {
 
     fn after_cycle(&mut self, _cycle: u32) -> Vec<Record> {
         self.notes.drain(..).map(Record::Warning).collect()
+    }
+
+    fn profile(
+        &mut self,
+        work: &Work,
+        trace: &Path,
+        cancel: &Cancel,
+    ) -> Option<Result<Profile, EngineError>> {
+        Some(profile::profile(self, work, trace, cancel))
     }
 
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
