@@ -115,6 +115,7 @@ pub fn load(files: &ModelFiles, options: &LoadOptions) -> Result<TorchEngine, En
         ));
     };
     let place = Place::find(options)?;
+    shim::prepare()?;
     if let Some(threads) = options.threads {
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
     }

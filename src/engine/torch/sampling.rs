@@ -148,7 +148,7 @@ impl Sampler {
                 self.drawn(&logits, &draw)?
             }
         };
-        if let Some(seen) = seen {
+        if let Some(mut seen) = seen {
             let _ = seen.f_scatter_value_(1, &next, 1)?;
         }
         next.f_view([rows])

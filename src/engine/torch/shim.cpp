@@ -3,6 +3,7 @@
 #include "shim.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Context.h>
 #include <c10/core/Event.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
@@ -71,6 +72,14 @@ void* symbol(void* library, const char* name) {
 extern "C" {
 
 const char* lem_torch_version() { return TORCH_VERSION; }
+
+char* lem_torch_prepare() {
+  return guarded([&] {
+    // cuDNN plans attention anew for each length, and in decoding each step has its own:
+    // torch's other fused kernels take any length.
+    at::globalContext().setSDPUseCuDNN(false);
+  });
+}
 
 char* lem_torch_inference_begin(void** guard) {
   return guarded([&] { *guard = new c10::InferenceMode(); });

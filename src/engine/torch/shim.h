@@ -6,6 +6,9 @@
 extern "C" {
 const char* lem_torch_version();
 
+// To be called once the device is chosen.
+char* lem_torch_prepare();
+
 // Inference mode on this thread, until the guard is ended.
 char* lem_torch_inference_begin(void** guard);
 void lem_torch_inference_end(void* guard);

@@ -26,6 +26,7 @@ type Told = unsafe extern "C" fn(
 
 unsafe extern "C" {
     fn lem_torch_version() -> *const c_char;
+    fn lem_torch_prepare() -> *mut c_char;
     fn lem_torch_inference_begin(guard: *mut *mut c_void) -> *mut c_char;
     fn lem_torch_inference_end(guard: *mut c_void);
     fn lem_torch_pin(tensor: *mut c_void) -> *mut c_char;
@@ -68,6 +69,12 @@ pub fn version() -> String {
     unsafe { CStr::from_ptr(lem_torch_version()) }
         .to_string_lossy()
         .into_owned()
+}
+
+/// Sets what holds for the whole process; once the device is chosen.
+pub fn prepare() -> Result<(), EngineError> {
+    // SAFETY: no arguments; errors come back as texts.
+    taken(unsafe { lem_torch_prepare() }, "preparing")
 }
 
 /// torch's inference mode on this thread: no operator prepares for gradients.
