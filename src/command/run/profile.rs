@@ -28,7 +28,11 @@ pub fn run(engine: &mut dyn Engine, work: &Work, spool: &Spool, cancel: &Cancel)
     say("Profiling one round");
     let (part, whole) = part(work);
     match profiled(engine, &part, whole, spool.folder(), cancel) {
-        Ok(records) => records.into_iter().for_each(|record| spool.record(record)),
+        Ok(records) => {
+            records.into_iter().for_each(|record| spool.record(record));
+            // The analysis reads the log. A disk that is full is met again there.
+            let _ = spool.commit();
+        }
         Err(error) => spool.record(Record::Warning(Warning {
             code: "profile.failed".into(),
             message: format!("The profiled round failed: {}", error.what),
