@@ -235,6 +235,8 @@ pub struct ModelDescription {
 pub struct Profile {
     /// Its name and version.
     pub profiler: String,
+    /// What the work took under the profiler, without writing down what it saw.
+    pub seconds: f64,
     /// Floating-point operations of all operators, attention among them.
     pub flops: f64,
     pub attention_flops: f64,

@@ -72,7 +72,6 @@ fn profiled(
     let begun = Instant::now();
     engine.generate(work, &mut outputs, cancel)?;
     let plain_s = begun.elapsed().as_secs_f64();
-    let begun = Instant::now();
     let Some(profile) = engine.profile(work, &folder.join(TRACE), cancel) else {
         return Err(EngineError::new(
             "the engine has no profiler",
@@ -80,7 +79,7 @@ fn profiled(
         ));
     };
     let profile = profile?;
-    let profiled_s = begun.elapsed().as_secs_f64();
+    let profiled_s = profile.seconds;
     let estimated = FlopsCost::of(engine.describe()).map(|cost| {
         let of = |r: &crate::engine::Request| {
             let output = outputs.0.get(&r.id).copied().unwrap_or(0);

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Instant;
 
 use super::TorchEngine;
 use super::shim::{self, ProfiledEvent};
@@ -37,12 +38,17 @@ pub(super) fn profile(
     let cuda = engine.place.is_cuda();
     let place = engine.place;
     let out = shim::profiled(cuda, Some(&path), || {
+        let begun = Instant::now();
         super::generate::generate(engine, work, &mut Nobody, cancel)?;
-        place.synchronize()
+        place.synchronize()?;
+        Ok(begun.elapsed().as_secs_f64())
     });
     engine.cuda_graphs = graphs;
-    let ((), events) = out?;
-    Ok(summarised(events))
+    let (seconds, events) = out?;
+    Ok(Profile {
+        seconds,
+        ..summarised(events)
+    })
 }
 
 /// Nobody listens to a profiled round.
@@ -140,6 +146,7 @@ fn summarised(mut events: Vec<ProfiledEvent>) -> Profile {
         .collect();
     kernels.sort_by(|a, b| b.seconds.total_cmp(&a.seconds).then(a.name.cmp(&b.name)));
     Profile {
+        seconds: 0.0,
         profiler: format!("torch's profiler, libtorch {}", shim::version()),
         flops,
         attention_flops,

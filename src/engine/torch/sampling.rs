@@ -169,10 +169,10 @@ impl Sampler {
         if self.top_p < 1.0 {
             // What came before a token must not have reached the sum yet.
             let before = likely.f_cumsum(-1, Kind::Float)?.f_sub(&likely)?;
-            let mut out = before.f_ge(self.top_p)?;
+            let out = before.f_ge(self.top_p)?;
             // The likeliest always stays.
             let _ = out.f_narrow(1, 0, 1)?.f_fill_(0)?;
-            let _ = likely.f_masked_fill_(&mut out, 0.0)?;
+            let _ = likely.f_masked_fill_(&out, 0.0)?;
         }
         let sums = likely.f_cumsum(-1, Kind::Float)?;
         let count = sums.size2()?.1;
