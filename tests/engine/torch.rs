@@ -409,3 +409,40 @@ fn what_cannot_be_loaded_is_told_with_the_way_out() {
     let error = run(&mut engine, &schedule).err().unwrap();
     assert!(error.remedy.contains("traffic.mode"), "{error}");
 }
+
+#[test]
+fn the_profiler_counts_what_the_architecture_says_attention_included() {
+    for name in VARIANTS {
+        let (folder, mut engine) = tiny(name);
+        let prompts = prompts();
+        let requests: Vec<_> = [0, 1, 2]
+            .iter()
+            .map(|&id| request(id, &prompts[0], 10, 10))
+            .collect();
+        let work = work(requests, 3, Sampling::default());
+        let trace = folder.path().join("trace.json");
+        let profile = engine
+            .profile(&work, &trace, &Cancel::default())
+            .unwrap()
+            .unwrap();
+        let cost = lem::analysis::FlopsCost::of(engine.describe()).unwrap();
+        let estimated = 3.0 * cost.request(100, 10);
+        let off = (estimated - profile.flops) / profile.flops;
+        assert!(off.abs() < 0.02, "{name}: off by {off}");
+        // 2 layers; half of the prompt's square, and each step's own length.
+        let heads = f64::from(engine.describe().attention_heads.unwrap());
+        let size = heads * f64::from(engine.describe().head_size.unwrap());
+        let contexts: f64 = (101..=109).map(f64::from).sum();
+        let attention = 3.0 * 2.0 * 4.0 * size * (100.0 * 100.0 / 2.0 + contexts);
+        assert_eq!(profile.attention_flops, attention, "{name}");
+        assert!(profile.seconds > 0.0 && profile.peak_bytes.is_some());
+        assert!(
+            profile
+                .operators
+                .iter()
+                .any(|o| o.name == "aten::mm" && o.flops > 0.0)
+        );
+        let trace: Value = serde_json::from_slice(&std::fs::read(&trace).unwrap()).unwrap();
+        assert!(trace["traceEvents"].as_array().unwrap().len() > 100);
+    }
+}
