@@ -72,6 +72,7 @@ impl Rope {
     }
 
     /// Turn a position, radians, of each pair.
+    #[allow(dead_code, reason = "the torch engine makes tables of them")]
     pub fn frequencies(&self) -> &[f64] {
         &self.frequencies
     }

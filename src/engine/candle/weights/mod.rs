@@ -6,7 +6,9 @@ mod safetensors;
 
 pub use dummy::Dummy;
 pub use gguf::{GgufModel, Placement};
-pub use safetensors::{SafetensorsModel, SafetensorsShape, name};
+#[allow(unused_imports, reason = "the torch engine asks for tensors by name")]
+pub use safetensors::name;
+pub use safetensors::{SafetensorsModel, SafetensorsShape};
 
 use super::llama::{Layer, Model, Rope, Shape};
 use super::matrix::Matrix;

@@ -256,6 +256,7 @@ impl SafetensorsModel {
     }
 
     /// The type that a tensor is stored in.
+    #[allow(dead_code, reason = "the torch engine takes one type for all")]
     pub fn dtype(&self, name: &str) -> Option<Dtype> {
         self.tensors.get(name).map(|entry| entry.info.dtype)
     }
