@@ -10,6 +10,8 @@ fn main() {
         .ok()
         .and_then(|lock| locked_version(&lock, "candle-core"));
     set("LEM_BUILT_CANDLE", candle);
+    #[cfg(feature = "torch")]
+    torch_shim();
     set(
         "LEM_BUILT_RUSTC",
         std::env::var("RUSTC")
@@ -40,6 +42,29 @@ fn main() {
             ),
         );
     }
+}
+
+/// The C++ part of the torch engine, against the libtorch that tch was built with.
+#[cfg(feature = "torch")]
+fn torch_shim() {
+    println!("cargo::rerun-if-changed=src/engine/torch/shim.cpp");
+    println!("cargo::rerun-if-changed=src/engine/torch/shim.h");
+    println!("cargo::rerun-if-env-changed=LIBTORCH");
+    let Ok(libtorch) = std::env::var("LIBTORCH") else {
+        println!(
+            "cargo::error=the feature torch needs LIBTORCH: eval \"$(scripts/libtorch)\" prepares a libtorch and sets it"
+        );
+        return;
+    };
+    let include = Path::new(&libtorch).join("include");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .include(include.join("torch/csrc/api/include"))
+        .include(include)
+        .file("src/engine/torch/shim.cpp")
+        .compile("lem_torch_shim");
 }
 
 fn set(name: &str, value: Option<String>) {

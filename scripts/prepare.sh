@@ -143,3 +143,11 @@ prepare_peers() {
   fi
   echo "$venv/bin"
 }
+
+# libtorch for the feature torch: a folder for LIBTORCH.
+prepare_libtorch() {
+  local exports
+  # The reason is on standard error; ./test wants it on standard output.
+  exports=$(LEM_CACHE=$LEM_CACHE scripts/libtorch 2>&1) || { echo "$exports"; return 1; }
+  echo "$LEM_CACHE/libtorch-2.11.0"
+}

@@ -17,6 +17,8 @@ use crate::meter::Source;
 
 /// The table of idle powers that an earlier run measured.
 pub const CACHED_BASELINES: &str = "cached_baselines";
+/// The table of a profiled round: what, and its value.
+pub const PROFILE: &str = "profile";
 /// More sources or columns than any machine has; what is above is noted and left out.
 const MAX_SERIES: usize = 4096;
 /// Notes about contradictions are for people: a damaged log must not make thousands.
@@ -139,6 +141,8 @@ pub struct RunData {
     pub engine: Vec<EngineSaid>,
     /// The engine's ledger of its steps, by cycle.
     pub steps: Vec<(u32, Step)>,
+    /// The table `profile`: what the engine's profiler saw.
+    pub profile: Option<Table>,
     /// From `RunFinished`; set it for a run that is about to end. Without it the process died.
     pub status: Option<RunStatus>,
     pub status_reason: Option<String>,
@@ -259,6 +263,9 @@ impl RunDataBuilder {
             }
             Record::Table(table) if table.name == CACHED_BASELINES => {
                 self.data.cached_baselines = Some(table.clone());
+            }
+            Record::Table(table) if table.name == PROFILE => {
+                self.data.profile = Some(table.clone());
             }
             Record::Metric(_) => self.data.metrics_seen += 1,
             Record::Table(_) | Record::Artifact(_) | Record::Seal(_) | Record::Unknown(_) => {}

@@ -4,8 +4,10 @@
 //! a prompt of S tokens takes 2·N·S + 2·L·n_h·d_h·S², and a token at context t takes
 //! 2·N + 4·L·n_h·d_h·t, where N counts the parameters that take part in a token's pass.
 //! Grouped key and value heads change N, not the attention term. The first output token
-//! comes out of the prompt's pass, so n output tokens take n − 1 passes more. Where the
-//! architecture is not known: 2·parameters a token, and the method says so.
+//! comes out of the prompt's pass, so n output tokens take n − 1 passes more; and engines
+//! take the logits of a prompt's last token alone, so that the output matrix, where its
+//! size is known, is counted once a prompt. Where the architecture is not known:
+//! 2·parameters a token, and the method says so.
 
 use lem_record::How;
 
@@ -21,6 +23,8 @@ use crate::meter::Component;
 pub struct Cost {
     /// Parameters in a token's pass.
     pub parameters: f64,
+    /// Of these the output matrix, where its size is known.
+    pub output: f64,
     /// L·n_h·d_h; `None` where the attention is not known.
     pub attention: Option<f64>,
     pub method: &'static str,
@@ -37,6 +41,11 @@ impl Cost {
             .zip(model.attention_heads)
             .zip(head)
             .map(|((l, h), d)| f64::from(l) * f64::from(h) * f64::from(d));
+        let output = model
+            .vocabulary
+            .zip(model.hidden_size)
+            .map_or(0.0, |(v, h)| f64::from(v) * f64::from(h))
+            .min(parameters as f64);
         let method = match (attention.is_some(), model.active_parameters.is_some()) {
             (true, true) => "architecture with attention: 2·N_active + 4·L·n_h·d_h·t a token",
             (true, false) => "architecture with attention, N being all parameters",
@@ -45,6 +54,7 @@ impl Cost {
         };
         Some(Self {
             parameters: parameters as f64,
+            output,
             attention,
             method,
         })
@@ -54,7 +64,8 @@ impl Cost {
     pub fn request(&self, input: u64, output: u64) -> f64 {
         let (s, steps) = (input as f64, output.saturating_sub(1) as f64);
         let a = self.attention.unwrap_or(0.0);
-        let prefill = 2.0 * self.parameters * s + 2.0 * a * s * s;
+        let logits = 2.0 * self.output * (s - 1.0).max(0.0);
+        let prefill = 2.0 * self.parameters * s - logits + 2.0 * a * s * s;
         // Contexts S+1 … S+steps.
         let contexts = steps * s + steps * (steps + 1.0) / 2.0;
         prefill + 2.0 * self.parameters * steps + 4.0 * a * contexts
@@ -99,9 +110,44 @@ pub fn put(data: &RunData, cycle: &CycleData, sheet: &mut Sheet) {
         seconds,
         "the cycle has no duration",
     );
-    sheet.mean("flops.estimated", flops);
-    let profiler = "no profiler counted them; profiling.enabled is for engines that have one";
-    sheet.mean("flops.measured", Err(profiler.into()));
+    sheet.mean("flops.estimated", flops.clone());
+    match profiled(data) {
+        None => {
+            let profiler =
+                "no profiler counted them; profiling.enabled is for engines that have one";
+            sheet.mean("flops.measured", Err(profiler.into()));
+        }
+        Some((counted, estimated, whole)) => {
+            // What was profiled is a cycle or a part of one: the estimate tells how large.
+            let ratio = counted / estimated;
+            let method = if whole {
+                "operators counted by the engine's profiler, attention from its shapes"
+            } else {
+                "operators of a part of the cycle, counted by the engine's profiler; scaled to the cycle by the estimate"
+            };
+            let measured =
+                flops.map(|f| Reading::new(f.value * ratio, How::Reported).method(method));
+            let discrepancy = Reading::new(1.0 / ratio - 1.0, How::Reported).method(method);
+            sheet.mean("flops.discrepancy", measured.clone().map(|_| discrepancy));
+            sheet.mean("flops.measured", measured);
+        }
+    }
+}
+
+/// FLOPs that a profiler counted, the estimate of the same work, and whether that work
+/// was a whole cycle.
+fn profiled(data: &RunData) -> Option<(f64, f64, bool)> {
+    let table = data.profile.as_ref()?;
+    let value = |what: &str| {
+        let row = table
+            .rows
+            .iter()
+            .find(|row| row.first().is_some_and(|w| w == what))?;
+        row.get(1)
+    };
+    let number = |what: &str| value(what)?.as_f64().filter(|v| v.is_finite() && *v > 0.0);
+    let whole = value("work").is_some_and(|w| w == "a whole cycle");
+    Some((number("flops")?, number("estimated flops")?, whole))
 }
 
 fn utilisation(rate: Obtained, peak: Result<(Option<f64>, usize), &String>) -> Obtained {

@@ -42,11 +42,12 @@ use lem_record::{How, Warning};
 
 pub use baseline::CACHED_COLUMNS;
 pub use carbon::{WORLD_2019, country as carbon_country};
-pub use data::CACHED_BASELINES;
 pub use data::{
     BaselineWindow, CycleData, RequestData, RoundsData, RunData, RunDataBuilder, Window,
 };
+pub use data::{CACHED_BASELINES, PROFILE};
 pub use estimators::{Difference, PhaseEstimate, PhaseEstimates};
+pub use flops::Cost as FlopsCost;
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
 pub use phases::{PhaseWindows, UPDATES_TO_RESOLVE};

@@ -110,7 +110,7 @@ fn cannot(folder: &Path, path: &str, error: &std::io::Error) -> Failure {
     ))
 }
 
-fn hash(path: &Path) -> std::io::Result<(String, u64)> {
+pub(super) fn hash(path: &Path) -> std::io::Result<(String, u64)> {
     let mut file = std::fs::File::open(path)?;
     let (mut hasher, mut bytes) = (Sha256::new(), 0);
     let mut buffer = vec![0; 1 << 16];

@@ -59,9 +59,9 @@ const fn warn(
 const ROWS: &[Row] = &[
     refuse(
         "profiling.enabled",
-        |r| r.config.profiling.enabled,
-        "this version of lem has no profiler yet",
-        "Set `profiling.enabled: false`; FLOPs are counted from the architecture without it.",
+        |r| r.config.profiling.enabled && !profiles(&r.config),
+        "the engine has no profiler of its own",
+        "Set `profiling.enabled: false` (or leave `--profile` out): FLOPs are counted from the architecture without it. Or set `backend: torch`.",
     ),
     refuse(
         "quality.enabled",
@@ -98,6 +98,7 @@ const ROWS: &[Row] = &[
 /// Sections that only some backends read.
 const SECTIONS: &[(&str, &[Backend])] = &[
     ("candle", &[Backend::Candle]),
+    ("torch", &[Backend::Torch]),
     (
         "pytorch",
         &[Backend::Torch, Backend::Transformers, Backend::Worker],
@@ -118,6 +119,11 @@ const SECTIONS: &[(&str, &[Backend])] = &[
         ],
     ),
 ];
+
+/// The engine has a profiler of its own.
+fn profiles(config: &Config) -> bool {
+    matches!(config.backend, Backend::Torch)
+}
 
 fn in_process(config: &Config) -> bool {
     matches!(config.backend, Backend::Candle | Backend::Torch)

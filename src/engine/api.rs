@@ -56,6 +56,17 @@ pub trait Engine: Send {
         Vec::new()
     }
 
+    /// Does the work once more under the engine's own profiler, which writes a trace of it;
+    /// `None` from an engine that has no profiler.
+    fn profile(
+        &mut self,
+        _work: &Work,
+        _trace: &Path,
+        _cancel: &Cancel,
+    ) -> Option<Result<Profile, EngineError>> {
+        None
+    }
+
     /// Natural-log probabilities of `tokens[1..]`, each given those before it.
     fn score(&mut self, tokens: &[u32]) -> Result<Vec<f32>, EngineError>;
 }
@@ -252,6 +263,43 @@ pub struct ModelDescription {
     pub source: Option<String>,
     /// Random weights (`load_format: dummy`): speed and energy are real, quality is not.
     pub random_weights: bool,
+}
+
+/// What an engine's profiler saw.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// Its name and version.
+    pub profiler: String,
+    /// What the work took under the profiler, without writing down what it saw.
+    pub seconds: f64,
+    /// Floating-point operations of all operators, attention among them.
+    pub flops: f64,
+    pub attention_flops: f64,
+    /// What took most of its own time first.
+    pub operators: Vec<ProfiledOperator>,
+    /// On the device; what took most time first.
+    pub kernels: Vec<ProfiledKernel>,
+    /// Most bytes that were allocated above those at the start.
+    pub peak_bytes: Option<u64>,
+}
+
+/// All calls of an operator, timed on the host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProfiledOperator {
+    pub name: String,
+    pub calls: u64,
+    pub total_s: f64,
+    /// Without the operators that it called.
+    pub own_s: f64,
+    pub flops: f64,
+}
+
+/// All runs of a kernel, timed on the device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProfiledKernel {
+    pub name: String,
+    pub calls: u64,
+    pub seconds: f64,
 }
 
 /// What went wrong, and what to do: the text is for the user.

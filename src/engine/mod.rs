@@ -5,6 +5,8 @@ mod api;
 pub mod candle;
 pub mod list;
 pub mod server;
+#[cfg(feature = "torch")]
+pub mod torch;
 pub mod worker;
 
 pub use api::*;
@@ -16,6 +18,8 @@ use crate::model::ModelFiles;
 pub const BUILT: &[&str] = &[
     #[cfg(feature = "candle")]
     "candle",
+    #[cfg(feature = "torch")]
+    "torch",
     "vllm",
     "tensorrt-llm",
     "sglang",
@@ -49,6 +53,11 @@ pub fn open(
         Backend::Candle => {
             let options = candle::LoadOptions::from_config(config);
             Ok(Box::new(candle::load(found(config, files)?, &options)?))
+        }
+        #[cfg(feature = "torch")]
+        Backend::Torch => {
+            let options = torch::LoadOptions::from_config(config);
+            Ok(Box::new(torch::load(found(config, files)?, &options)?))
         }
         Backend::Transformers | Backend::Worker => Ok(Box::new(worker::open(config, files)?)),
         backend if backend.is_server() => Ok(Box::new(server::open(config, files, ecosystem)?)),

@@ -97,10 +97,15 @@ pub fn detect_for_command(config: &Config, outside: &Outside) -> Detected {
 /// As [`detect`], for a run: GPUs that its engine does not use are left alone, unless
 /// `gpus` names them. An idle card's joules are none of the run's.
 pub fn detect_for_run(config: &Config, outside: &Outside) -> Detected {
-    if !config.gpus.is_empty() || config.backend != Backend::Candle {
+    let on_processor = match config.backend {
+        Backend::Candle => true,
+        Backend::Torch => config.torch.device.as_deref() == Some("cpu"),
+        _ => false,
+    };
+    if !config.gpus.is_empty() || !on_processor {
         return detect(config, outside);
     }
-    let unused = "the embedded engine runs on the processor and uses no GPU".to_owned();
+    let unused = "the engine runs on the processor and uses no GPU".to_owned();
     let visible = outside.visible_gpus.as_deref();
     let mut detected = detect_in(&Root::system(), &Err(unused), config, visible);
     let gpus = |absent: &&mut Absent| absent.component == Component::Gpu;

@@ -9,5 +9,7 @@ mod sampling;
 mod smollm2;
 mod support;
 mod tiny;
+#[cfg(feature = "torch")]
+mod torch;
 mod transformers;
 mod worker;

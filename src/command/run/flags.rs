@@ -17,14 +17,11 @@ fn sinks_of(on: &SinkArgs) -> [(bool, &'static str, &'static str); 4] {
 
 /// Flags of parts that are not built yet: refused, never accepted in silence.
 pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
-    let later = [
-        (args.profile, "--profile", "profile the engine's operators"),
-        (
-            args.resume.is_some(),
-            "--resume",
-            "continue a run that was broken off",
-        ),
-    ];
+    let later = [(
+        args.resume.is_some(),
+        "--resume",
+        "continue a run that was broken off",
+    )];
     let later = later
         .iter()
         .filter(|(given, ..)| *given)
@@ -80,6 +77,9 @@ pub fn values(args: &RunArgs) -> Vec<FlagValue> {
             true,
             "--measure-baseline",
         ));
+    }
+    if args.profile {
+        flags.push(FlagValue::new("profiling.enabled", true, "--profile"));
     }
     flags.extend(sink_values(&args.sinks));
     flags

@@ -6,6 +6,7 @@ mod dry_run;
 pub(super) mod flags;
 mod interrupt;
 pub(super) mod prepare;
+mod profile;
 mod progress;
 pub(super) mod started;
 
@@ -142,6 +143,9 @@ fn measure(
         &plan,
     );
     progress.end();
+    if config.profiling.enabled && matches!(ended, Ok(Ended::Complete)) {
+        profile::run(prepared.engine.as_mut(), &plan.work, spool, cancel);
+    }
     ended
 }
 

@@ -25,6 +25,21 @@ pub enum QuantizedWeights {
     Dequantize,
 }
 
+/// libtorch in this process.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Torch {
+    /// `cpu`, `cuda` or `cuda:0`; left out: the first of `gpus`, else a GPU where there is one.
+    pub device: Option<String>,
+    /// Threads on the CPU; left out: as torch chooses.
+    #[schemars(range(min = 1, max = 4_096))]
+    pub threads: Option<u32>,
+    /// Decode with CUDA graphs: one launch a token in place of hundreds.
+    pub cuda_graphs: bool,
+    /// Folder of `libtorch_cuda.so` (`torch/lib` of a Python's torch 2.11); left out: `LD_LIBRARY_PATH`.
+    pub library_path: Option<String>,
+}
+
 /// Keys of version 2 for the PyTorch backend.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

@@ -16,7 +16,8 @@ mod traffic;
 
 pub use address::Address;
 pub use backends::{
-    Candle, Pytorch, QuantizedWeights, Server, ServerApi, Tensorrt, Vllm, VllmSpeculative, Worker,
+    Candle, Pytorch, QuantizedWeights, Server, ServerApi, Tensorrt, Torch, Vllm, VllmSpeculative,
+    Worker,
 };
 pub use costs::{Carbon, Cost, PowerModel};
 pub use decoding::{Batching, BatchingStrategy, Decoder, DecoderPreset};

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Backend, Batching, Candle, Carbon, Cost, Decoder, Integrations, Io, LoadFormat, Measurement,
-    PowerModel, Precision, Profiling, Prompts, Pytorch, Quality, Server, Tensorrt, Traffic, Vllm,
-    Worker,
+    PowerModel, Precision, Profiling, Prompts, Pytorch, Quality, Server, Tensorrt, Torch, Traffic,
+    Vllm, Worker,
 };
 
 /// The configuration of a run of lem.
@@ -63,6 +63,7 @@ pub struct Config {
     pub profiling: Profiling,
     pub quality: Quality,
     pub candle: Candle,
+    pub torch: Torch,
     pub pytorch: Pytorch,
     pub vllm: Vllm,
     pub tensorrt: Tensorrt,
@@ -105,6 +106,7 @@ impl Default for Config {
             profiling: Profiling::default(),
             quality: Quality::default(),
             candle: Candle::default(),
+            torch: Torch::default(),
             pytorch: Pytorch::default(),
             vllm: Vllm::default(),
             tensorrt: Tensorrt::default(),

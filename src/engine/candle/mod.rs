@@ -18,13 +18,13 @@ mod describe;
 mod files;
 mod generate;
 pub mod gguf;
-mod llama;
+pub(in crate::engine) mod llama;
 mod matrix;
-mod sampling;
+pub(in crate::engine) mod sampling;
 mod score;
-mod text;
+pub(in crate::engine) mod text;
 mod vector;
-mod weights;
+pub(in crate::engine) mod weights;
 
 use std::sync::Arc;
 
@@ -170,6 +170,15 @@ fn load_safetensors(
     options: &LoadOptions,
 ) -> Result<Loaded, EngineError> {
     let mut plan = shape.plan(config)?;
+    if plan.head_norm {
+        return Err(EngineError::new(
+            format!(
+                "the embedded engine does not run {} (it normalises each head)",
+                plan.shape.architecture
+            ),
+            "Use backend: torch, or serve the model with vLLM and set backend",
+        ));
+    }
     let model = if options.load_format == LoadFormat::Dummy {
         let precision = match options.precision {
             Precision::Auto => shape.precision(),

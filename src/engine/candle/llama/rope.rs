@@ -71,6 +71,12 @@ impl Rope {
         })
     }
 
+    /// Turn a position, radians, of each pair.
+    #[allow(dead_code, reason = "the torch engine makes tables of them")]
+    pub fn frequencies(&self) -> &[f64] {
+        &self.frequencies
+    }
+
     pub(super) fn check(&self, head_size: usize) -> Result<(), String> {
         if self.head_size == head_size {
             Ok(())

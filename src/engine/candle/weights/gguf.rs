@@ -147,6 +147,7 @@ impl GgufModel {
                 output: has("blk.0.attn_output.bias"),
             },
             mlp_bias: has("blk.0.ffn_down.bias"),
+            head_norm: false,
         })
     }
 

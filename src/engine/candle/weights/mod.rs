@@ -6,6 +6,8 @@ mod safetensors;
 
 pub use dummy::Dummy;
 pub use gguf::{GgufModel, Placement};
+#[allow(unused_imports, reason = "the torch engine asks for tensors by name")]
+pub use safetensors::name;
 pub use safetensors::{SafetensorsModel, SafetensorsShape};
 
 use super::llama::{Layer, Model, Rope, Shape};
@@ -22,6 +24,8 @@ pub struct Plan {
     /// Which of the optional vectors there are.
     pub attention_bias: AttentionBias,
     pub mlp_bias: bool,
+    /// Queries and keys are normalised head by head.
+    pub head_norm: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -85,11 +85,12 @@ impl SafetensorsShape {
             "LlamaForCausalLM" => ("llama", self.attention_bias),
             "MistralForCausalLM" => ("mistral", false),
             "Qwen2ForCausalLM" => ("qwen2", true),
+            "Qwen3ForCausalLM" => ("qwen3", self.attention_bias),
             other => {
                 return Err(error(
                     format!("its architecture is {other:?}"),
-                    "The embedded engine runs LlamaForCausalLM, MistralForCausalLM and \
-                     Qwen2ForCausalLM; serve others with vLLM and set backend",
+                    "LlamaForCausalLM, MistralForCausalLM and Qwen2ForCausalLM run here, and \
+                     Qwen3ForCausalLM with backend: torch; serve others with vLLM and set backend",
                 ));
             }
         };
@@ -140,9 +141,10 @@ impl SafetensorsShape {
             tied: self.tie_word_embeddings,
             attention_bias: AttentionBias {
                 query_key_value: bias,
-                output: bias && architecture == "llama",
+                output: bias && matches!(architecture, "llama" | "qwen3"),
             },
             mlp_bias: self.mlp_bias,
+            head_norm: architecture == "qwen3",
         })
     }
 
@@ -253,6 +255,12 @@ impl SafetensorsModel {
         Ok(())
     }
 
+    /// The type that a tensor is stored in.
+    #[allow(dead_code, reason = "the torch engine takes one type for all")]
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.tensors.get(name).map(|entry| entry.info.dtype)
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
@@ -268,7 +276,7 @@ impl SafetensorsModel {
         )
     }
 
-    fn raw(&self, name: &str, shape: &[usize]) -> Result<(Dtype, Vec<u8>), EngineError> {
+    pub fn raw(&self, name: &str, shape: &[usize]) -> Result<(Dtype, Vec<u8>), EngineError> {
         let entry = self
             .tensors
             .get(name)
