@@ -7,7 +7,8 @@
 vLLM mixes prefill and decode in one step, so there are no phases. A token's time is that of its
 arrival from the engine's own process; what the engine itself tells of each request (queueing,
 prefill, decode) comes as a table beside it. `backend: vllm` measures a vLLM server instead,
-and knows more of it; this is for what only the offline interface does.
+and knows more of it; this is for what only the offline interface does. Written to vLLM's
+documented interface; not run yet.
 """
 
 from __future__ import annotations
