@@ -205,7 +205,8 @@ mod tests {
                 "pytorch.torch_compile",
                 "pytorch.beam_search",
                 "pytorch.assisted_generation",
-                "vllm.lora"
+                "vllm.lora",
+                "server.extra_body"
             ],
             "a shape that the table does not understand takes anything"
         );

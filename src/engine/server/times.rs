@@ -11,9 +11,10 @@ pub fn told(json: &str) -> EngineTold {
     };
     let seconds = |at: &str, unit: f64| {
         let number = value.pointer(at)?.as_f64()?;
-        (number.is_finite() && number >= 0.0).then_some(number * unit)
+        (number.is_finite() && number >= 0.0).then_some(number / unit)
     };
-    let (ms, ns) = (1e-3, 1e-9);
+    // In a second.
+    let (ms, ns) = (1e3, 1e9);
     let count = |at: &str| value.pointer(at).and_then(Value::as_u64);
     let mut told = EngineTold {
         // vLLM: `metrics`; llama.cpp: `timings`; Ollama: durations beside the answer.
