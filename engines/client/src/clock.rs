@@ -7,6 +7,11 @@ pub fn now_ns() -> u64 {
     read(ClockId::Monotonic)
 }
 
+/// Wall time since 1970, nanoseconds.
+pub fn real_ns() -> u64 {
+    read(ClockId::Realtime)
+}
+
 /// Processor time of this thread, nanoseconds.
 pub fn thread_cpu_ns() -> u64 {
     read(ClockId::ThreadCPUTime)

@@ -25,11 +25,13 @@ pub struct Connection {
     /// Which of the host's addresses it goes to.
     pub address: usize,
     pub opened_ns: u64,
+    /// Stamp of the last read.
+    pub last_ns: u64,
     /// The server has closed its side; what is still in the socket comes first.
     pub closing: bool,
     /// Writing failed; what is still in the socket comes first.
     pub write_error: Option<io::ErrorKind>,
-    pub carried: Option<Carried>,
+    pub carried: Option<Box<Carried>>,
 }
 
 /// The request on a connection.

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! Rules that the modules keep:
-//! - A stamp is never earlier than the arrival of the bytes that it belongs to: the
-//!   clock is read after each read from a socket, and only then is anything parsed.
+//! - A stamp is never earlier than the arrival of the bytes that it belongs to. On Linux it is
+//!   the kernel's own of the last segment read, so that a client that waits for a core is not
+//!   late; elsewhere the clock is read after each read, and only then is anything parsed.
 //! - A chunk is not a token. Tokens are counted from ids or from the server's own
 //!   usage; where neither tells, the count of a chunk is unknown, not 1.
 //! - Nothing that comes from a server is trusted with memory: lines, heads, bodies,
@@ -37,6 +38,7 @@ mod histogram;
 mod lines;
 mod open_files;
 mod plan;
+mod receive;
 mod redact;
 mod report;
 mod run;

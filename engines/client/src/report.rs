@@ -12,8 +12,13 @@ pub struct Report {
     pub peak_in_flight: u64,
     /// Due to really sent, connecting included.
     pub lag: Quantiles,
+    /// From the kernel's receiving to our reading, for the reads that the kernel stamped: the
+    /// delay that the stamps of those reads do not have.
+    pub read_delay: Quantiles,
+    /// Reads with bytes in them; those beyond `read_delay.count` are stamped when they were read.
+    pub reads: u64,
     /// How long the loop was busy in one turn: a stream that became readable right at its
-    /// start waited at most this long for its stamp.
+    /// start waited at most this long to be read.
     pub turn: Quantiles,
     /// Processor time of the thread of the run.
     pub cpu_ns: u64,

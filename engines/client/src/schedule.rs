@@ -71,21 +71,18 @@ impl Schedule {
 
     /// The next request that may go by now; takes it off.
     pub fn next(&mut self, now_ns: u64) -> Option<Ready> {
-        if let Some(Reverse((due_ns, job))) = self.thinking.peek().copied() {
-            if due_ns <= now_ns {
-                if self.place_per_conversation {
-                    self.thinking.pop();
-                    return Some(Ready { job, due_ns });
-                }
-                if let Some(free) = self.take_place() {
-                    self.thinking.pop();
-                    return Some(Ready {
-                        job,
-                        due_ns: due_ns.max(free),
-                    });
-                }
-                return None;
-            }
+        let thought = self.thinking.peek().map(|Reverse(next)| *next);
+        if let Some((due_ns, job)) = thought.filter(|(due, _)| *due <= now_ns) {
+            let free = if self.place_per_conversation {
+                due_ns
+            } else {
+                self.take_place()?
+            };
+            self.thinking.pop();
+            return Some(Ready {
+                job,
+                due_ns: due_ns.max(free),
+            });
         }
         let (job, due_ns) = self.fresh.front().copied()?;
         if due_ns > now_ns {

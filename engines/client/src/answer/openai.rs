@@ -5,7 +5,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::lenient::{Count, Text};
-use super::{Chunk, Told, error_message, filled};
+use super::{Chunk, error_message, filled};
 use crate::{Part, Usage};
 
 #[derive(Deserialize)]
@@ -109,7 +109,7 @@ pub fn read(json: &[u8]) -> Result<Chunk<'_>, serde_json::Error> {
     if object.error.is_some_and(|e| e.get() != "null")
         || object.object.is_some_and(|o| o.0 == "error")
     {
-        chunk.error = Some(error_message(json).unwrap_or_else(Told::default));
+        chunk.error = Some(error_message(json).unwrap_or_default());
     }
     // One choice is asked for. Should there be more, they are one output of several parts.
     for choice in object.choices.into_iter().flatten() {

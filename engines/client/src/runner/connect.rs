@@ -9,6 +9,7 @@ use mio::net::TcpStream;
 use super::{Runner, interest, no_queue};
 use crate::clock::now_ns;
 use crate::connection::{Carried, Connection, Phase};
+use crate::receive::ask_for_stamps;
 use crate::{Failure, TargetError};
 
 impl Runner<'_> {
@@ -32,9 +33,9 @@ impl Runner<'_> {
     /// Starts to open a connection; a failure gives back what it should have carried.
     pub(super) fn open(
         &mut self,
-        carried: Option<Carried>,
+        carried: Option<Box<Carried>>,
         address: usize,
-    ) -> Result<(), (Failure, Option<Carried>)> {
+    ) -> Result<(), (Failure, Option<Box<Carried>>)> {
         let to = match self.wire.addresses() {
             Ok(all) => all[address % all.len()],
             Err(failure) => return Err((failure, carried)),
@@ -64,6 +65,7 @@ impl Runner<'_> {
             serial: self.serial,
             address,
             opened_ns: now_ns(),
+            last_ns: 0,
             closing: false,
             write_error: None,
             carried,
@@ -92,6 +94,7 @@ impl Runner<'_> {
         }
         // Without it a small request could wait for an acknowledgement; not having it is no error.
         let _ = connection.socket.set_nodelay(true);
+        ask_for_stamps(&connection.socket);
         self.address = connection.address;
         if connection.tls.is_some() {
             connection.phase = Phase::Handshaking;

@@ -5,10 +5,12 @@
 //! so that in a burst the bytes of one stream do not wait for the parsing of another's.
 
 mod connect;
+mod incoming;
+mod late;
 mod requests;
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read as _};
+use std::io;
 use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
@@ -18,6 +20,7 @@ use crate::body::Conversation;
 use crate::clock::now_ns;
 use crate::connection::{Connection, Phase};
 use crate::histogram::Histogram;
+use crate::receive::{Clocks, receive};
 use crate::schedule::{Ready, Schedule};
 use crate::timer::Timer;
 use crate::wire::Wire;
@@ -29,6 +32,8 @@ const READ: usize = 32 << 10;
 const BUFFER: usize = 1 << 20;
 /// Bytes parsed before the sockets are looked at again: a few tens of microseconds.
 const SLICE: usize = 16 << 10;
+/// In this time the distance of the clocks changes by less than a microsecond.
+const CLOCKS_NS: u64 = 1_000_000;
 
 pub struct Runner<'a> {
     target: &'a Target,
@@ -64,7 +69,9 @@ pub struct Runner<'a> {
     reads: u64,
     sweep_every_ns: u64,
     next_sweep_ns: u64,
+    clocks: Clocks,
     lag: Histogram,
+    delay: Histogram,
     turns: Histogram,
     report: Report,
 }
@@ -126,7 +133,9 @@ impl<'a> Runner<'a> {
             reads: 0,
             sweep_every_ns: crate::schedule::nanos(sweep),
             next_sweep_ns: 0,
+            clocks: Clocks::read(),
             lag: Histogram::new(),
+            delay: Histogram::new(),
             turns: Histogram::new(),
             report: Report::default(),
         })
@@ -140,6 +149,7 @@ impl<'a> Runner<'a> {
             ..Report::default()
         };
         self.turns = Histogram::new();
+        self.delay = Histogram::new();
         self.schedule = Schedule::new(self.plan, now);
         self.started = true;
         self.release(now);
@@ -163,6 +173,9 @@ impl<'a> Runner<'a> {
             .unwrap_or_else(|| Events::with_capacity(1024));
         let polled = self.poll.poll(&mut events, Some(wait));
         let woke = now_ns();
+        if woke > self.clocks.read_ns + CLOCKS_NS {
+            self.clocks = Clocks::read();
+        }
         match polled {
             Err(why) if why.kind() != io::ErrorKind::Interrupted => return Err(no_queue(why)),
             Err(_) => {}
@@ -213,11 +226,13 @@ impl<'a> Runner<'a> {
             let Some(phase) = self.connections.get(key).map(|c| c.phase) else {
                 continue;
             };
-            if event.is_writable() || event.is_error() {
-                match phase {
-                    Phase::Connecting => self.connect_settled(key),
-                    _ => self.flush(key),
+            match phase {
+                Phase::Connecting if event.is_writable() || event.is_error() => {
+                    self.connect_settled(key);
                 }
+                Phase::Connecting => {}
+                _ if event.is_writable() => self.flush(key),
+                _ => {}
             }
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
@@ -240,24 +255,34 @@ impl<'a> Runner<'a> {
         };
         let from = self.filled;
         let got = loop {
-            match connection.socket.read(&mut self.buffer[from..from + READ]) {
+            match receive(&connection.socket, &mut self.buffer[from..from + READ]) {
                 Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
         // Not before the read: bytes may have come between the wake-up and now.
-        let at_ns = now_ns();
-        let (to, end) = match got {
-            Ok(0) => (from, Some(End::Closed)),
-            Ok(n) => (from + n, None),
+        let read_ns = now_ns();
+        let (to, at_ns, end) = match got {
+            Ok((0, _)) => (from, read_ns, Some(End::Closed)),
+            Ok((n, real_ns)) => {
+                let stamp =
+                    real_ns.and_then(|real| self.clocks.stamp(real, connection.last_ns, read_ns));
+                if let Some(at_ns) = stamp {
+                    self.delay.record(read_ns - at_ns);
+                }
+                let at_ns = stamp.unwrap_or(read_ns);
+                connection.last_ns = at_ns;
+                (from + n, at_ns, None)
+            }
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => match connection.write_error {
-                Some(kind) => (from, Some(End::Error(kind))),
+                Some(kind) => (from, read_ns, Some(End::Error(kind))),
                 None => return,
             },
-            Err(why) => (from, Some(End::Error(why.kind()))),
+            Err(why) => (from, read_ns, Some(End::Error(why.kind()))),
         };
         self.filled = to;
         self.reads += 1;
+        self.report.reads += u64::from(to > from);
         self.report.bytes_in += (to - from) as u64;
         // A short read has emptied the socket, and the next bytes wake us; an end that came
         // with these bytes does not.
@@ -294,6 +319,7 @@ impl<'a> Runner<'a> {
     pub fn report(mut self) -> Report {
         self.report.end_ns = now_ns();
         self.report.lag = self.lag.quantiles();
+        self.report.read_delay = self.delay.quantiles();
         self.report.turn = self.turns.quantiles();
         self.report
     }

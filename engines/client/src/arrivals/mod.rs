@@ -264,3 +264,6 @@ fn too_far() -> TraceError {
         "Use a higher rate or fewer requests",
     )
 }
+
+#[cfg(test)]
+mod tests;
