@@ -14,7 +14,7 @@
 //! only parts it. So prefill lies between that of its pure steps and that plus all mixed ones,
 //! and that interval is told with it.
 
-use lem_record::{How, Interval, Table};
+use lem_record::{How, Table};
 use serde_json::Value;
 
 use super::data::{CycleData, RunData, Window};
@@ -377,28 +377,20 @@ fn told(split: &Split, sheet: &mut Sheet) {
             "the engine's ledger: {prefill} steps of prefill and {decode} of decode, none mixed"
         ),
         Some(f) => format!(
-            "the engine's ledger: {prefill} steps of prefill and {decode} of decode whole, {mixed} mixed ones ({:.0} % of it) parted by E = {:.3} W·t + {:.4} J a context token + {:.4} J a generation; the interval is what the mixed ones may change",
-            share * 100.0,
+            "the engine's ledger: {prefill} steps of prefill and {decode} of decode whole, {mixed} mixed ones parted by E = {:.3} W·t + {:.4} J a context token + {:.4} J a generation; the mixed ones have {:.0} % of the energy, and by no more than that can the model be wrong",
             f.per_second,
             f.per_context_token,
-            f.per_generation
+            f.per_generation,
+            share * 100.0
         ),
     };
-    let reading = |value: f64, pure: f64| {
-        let mut reading = Reading::new(value, How::Modelled).method(method.clone());
-        reading.interval = Some(Interval {
-            low: pure,
-            high: pure + split.mixed,
-            level: 1.0,
-        });
-        Ok(reading)
-    };
+    let reading = |value: f64| Ok(Reading::new(value, How::Modelled).method(method.clone()));
     let replace = |sheet: &mut Sheet, id: &'static str, reading: Obtained| {
         sheet.forget(id);
         sheet.mean(id, reading);
     };
-    let prefill = reading(split.prefill, split.pure_prefill);
-    let decode = reading(split.decode, split.pure_decode);
+    let prefill = reading(split.prefill);
+    let decode = reading(split.decode);
     let total = sheet.reading("energy.total");
     replace(sheet, "energy.other", rest(&total, [&prefill, &decode]));
     replace(sheet, "energy.prefill", prefill);
