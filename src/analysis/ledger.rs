@@ -12,7 +12,7 @@
 //! fitted over stretches that the power samples can tell apart, with no coefficient below 0.
 //! The energy of the mixed steps is not the model's: it is read off the curve, and the model
 //! only parts it. So prefill lies between that of its pure steps and that plus all mixed ones,
-//! and that interval is told with it.
+//! and their share is told as the bound.
 
 use lem_record::{How, Table};
 use serde_json::Value;
@@ -289,10 +289,12 @@ fn solve(rows: &[([f64; 3], f64)], used: &[usize]) -> Option<[f64; 3]> {
         if m[i][i].abs() < 1e-9 {
             return None;
         }
-        for k in i + 1..n {
-            let factor = m[k][i] / m[i][i];
-            for j in i..=n {
-                m[k][j] -= factor * m[i][j];
+        let (done, below) = m.split_at_mut(i + 1);
+        let line = done.last()?;
+        for other in below {
+            let factor = other[i] / line[i];
+            for (cell, of) in other.iter_mut().zip(line) {
+                *cell -= factor * of;
             }
         }
     }
