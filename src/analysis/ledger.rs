@@ -12,9 +12,9 @@
 //! fitted over stretches that the power samples can tell apart, with no coefficient below 0.
 //! The energy of the mixed steps is not the model's: it is read off the curve, and the model
 //! only parts it. So prefill lies between that of its pure steps and that plus all mixed ones,
-//! and that interval is told with it.
+//! and their share is told as the bound.
 
-use lem_record::{How, Interval, Table};
+use lem_record::{How, Table};
 use serde_json::Value;
 
 use super::data::{CycleData, RunData, Window};
@@ -289,10 +289,12 @@ fn solve(rows: &[([f64; 3], f64)], used: &[usize]) -> Option<[f64; 3]> {
         if m[i][i].abs() < 1e-9 {
             return None;
         }
-        for k in i + 1..n {
-            let factor = m[k][i] / m[i][i];
-            for j in i..=n {
-                m[k][j] -= factor * m[i][j];
+        let (done, below) = m.split_at_mut(i + 1);
+        let line = done.last()?;
+        for other in below {
+            let factor = other[i] / line[i];
+            for (cell, of) in other.iter_mut().zip(line) {
+                *cell -= factor * of;
             }
         }
     }
@@ -377,28 +379,20 @@ fn told(split: &Split, sheet: &mut Sheet) {
             "the engine's ledger: {prefill} steps of prefill and {decode} of decode, none mixed"
         ),
         Some(f) => format!(
-            "the engine's ledger: {prefill} steps of prefill and {decode} of decode whole, {mixed} mixed ones ({:.0} % of it) parted by E = {:.3} W·t + {:.4} J a context token + {:.4} J a generation; the interval is what the mixed ones may change",
-            share * 100.0,
+            "the engine's ledger: {prefill} steps of prefill and {decode} of decode whole, {mixed} mixed ones parted by E = {:.3} W·t + {:.4} J a context token + {:.4} J a generation; the mixed ones have {:.0} % of the energy, and by no more than that can the model be wrong",
             f.per_second,
             f.per_context_token,
-            f.per_generation
+            f.per_generation,
+            share * 100.0
         ),
     };
-    let reading = |value: f64, pure: f64| {
-        let mut reading = Reading::new(value, How::Modelled).method(method.clone());
-        reading.interval = Some(Interval {
-            low: pure,
-            high: pure + split.mixed,
-            level: 1.0,
-        });
-        Ok(reading)
-    };
+    let reading = |value: f64| Ok(Reading::new(value, How::Modelled).method(method.clone()));
     let replace = |sheet: &mut Sheet, id: &'static str, reading: Obtained| {
         sheet.forget(id);
         sheet.mean(id, reading);
     };
-    let prefill = reading(split.prefill, split.pure_prefill);
-    let decode = reading(split.decode, split.pure_decode);
+    let prefill = reading(split.prefill);
+    let decode = reading(split.decode);
     let total = sheet.reading("energy.total");
     replace(sheet, "energy.other", rest(&total, [&prefill, &decode]));
     replace(sheet, "energy.prefill", prefill);

@@ -75,6 +75,11 @@ pub fn put(data: &RunData, cycle: &CycleData, counts: &Counts, sheet: &mut Sheet
             .map(|value| Reading::new(value, said.how).method(said.source.clone()));
         sheet.mean(said.id, reading);
     }
+    sheet.reasons(|_, why| {
+        why.starts_with("the engine does not tell where").then(|| {
+            format!("{why}: requests run together. With traffic.concurrency 1 the first token parts them; a vLLM that lem launches with server.iterations tells its steps")
+        })
+    });
 }
 
 /// Times that a request has beside those of every engine.

@@ -206,6 +206,7 @@ mod tests {
                 "pytorch.beam_search",
                 "pytorch.assisted_generation",
                 "vllm.lora",
+                "server.extra_body",
                 "worker.options"
             ],
             "a shape that the table does not understand takes anything"

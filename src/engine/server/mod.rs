@@ -159,7 +159,7 @@ fn attach(kind: &Kind, control: &Control) -> Result<(), EngineError> {
         Ok(_) => Ok(()),
         // A proxy before it may have the interface and nothing else.
         Err(Fault::Status(404 | 405, _)) => Ok(()),
-        Err(fault) => Err(fault.told(&kind.name.to_owned(), control)),
+        Err(fault) => Err(fault.told(kind.name, control)),
     }
 }
 
@@ -211,7 +211,7 @@ fn ready(
         match control.get(kind.ready, Duration::from_secs(5)) {
             Ok(_) => return Ok(()),
             Err(fault @ Fault::Status(401 | 403 | 404, _)) => {
-                return Err(fault.told(&kind.name.to_owned(), control));
+                return Err(fault.told(kind.name, control));
             }
             // Not listening yet, or (503) loading.
             Err(_) => {}

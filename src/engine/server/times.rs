@@ -11,9 +11,10 @@ pub fn told(json: &str) -> EngineTold {
     };
     let seconds = |at: &str, unit: f64| {
         let number = value.pointer(at)?.as_f64()?;
-        (number.is_finite() && number >= 0.0).then_some(number * unit)
+        (number.is_finite() && number >= 0.0).then_some(number / unit)
     };
-    let (ms, ns) = (1e-3, 1e-9);
+    // In a second.
+    let (ms, ns) = (1e3, 1e9);
     let count = |at: &str| value.pointer(at).and_then(Value::as_u64);
     let mut told = EngineTold {
         // vLLM: `metrics`; llama.cpp: `timings`; Ollama: durations beside the answer.
@@ -58,8 +59,9 @@ mod tests {
         let llama = told(
             r#"{"timings":{"cache_n":2,"prompt_n":1,"prompt_ms":39.891,"predicted_n":3,"predicted_ms":83.891}}"#,
         );
-        assert_eq!(llama.prefill_s, Some(39.891e-3));
-        assert_eq!(llama.decode_s, Some(83.891e-3));
+        let near = |told: Option<f64>, seconds: f64| (told.unwrap() - seconds).abs() < 1e-12;
+        assert!(near(llama.prefill_s, 39.891e-3));
+        assert!(near(llama.decode_s, 83.891e-3));
         assert_eq!((llama.cached_tokens, llama.queue_s), (Some(2), None));
 
         let vllm = told(

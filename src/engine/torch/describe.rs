@@ -61,6 +61,7 @@ pub(super) fn describe(
         threads: u32::try_from(tch::get_num_threads()).ok(),
         sha256: files.sha256.clone(),
         source: Some(files.source.clone()),
+        launch: None,
         random_weights,
     }
 }
