@@ -14,6 +14,8 @@ pub struct Collector {
     phase: Option<(Phase, u64)>,
     pub finished: u64,
     pub failed: u64,
+    /// Why the first request that failed did.
+    pub first_failure: Option<String>,
     pub output_tokens: u64,
 }
 
@@ -50,6 +52,7 @@ impl Collector {
             phase: None,
             finished: 0,
             failed: 0,
+            first_failure: None,
             output_tokens: 0,
         }
     }
@@ -180,7 +183,12 @@ impl Collector {
         let open = self.open.remove(&id)?;
         match finish {
             FinishReason::Stop | FinishReason::Length => self.finished += 1,
-            FinishReason::Cancelled | FinishReason::Error => self.failed += 1,
+            FinishReason::Cancelled | FinishReason::Error => {
+                self.failed += 1;
+                if self.first_failure.is_none() {
+                    self.first_failure.clone_from(&error);
+                }
+            }
         }
         let start_ns = open.started_ns.unwrap_or(at_ns);
         let told = open.told.as_ref();

@@ -11,7 +11,7 @@ use lem_record::{
 use super::beside::{lock, written_beside};
 use super::collect::Collector;
 use super::{MeasureError, Plan, Probe, Session, Shown, Window};
-use crate::engine::{Event, EventSink, Work};
+use crate::engine::{EngineError, Event, EventSink, Work};
 
 /// A cycle, as told to the observer.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,7 +91,10 @@ pub(super) fn run(
     for record in session.engine.after_cycle(cycle) {
         session.recorder.record(record);
     }
-    let complete = outcome.is_ok() && !session.cancel.is_cancelled();
+    let ended = outcome.is_ok() && !session.cancel.is_cancelled();
+    // Work that was all refused is no measurement of that work.
+    let unanswered = ended && collector.finished == 0 && collector.failed > 0;
+    let complete = ended && !unanswered;
     if complete {
         session
             .recorder
@@ -117,6 +120,16 @@ pub(super) fn run(
     }
     session.recorder.commit()?;
     outcome?;
+    if unanswered {
+        let why = collector.first_failure.unwrap_or_default();
+        return Err(MeasureError::Engine(EngineError::new(
+            format!(
+                "Not one of {} requests was answered: {why}",
+                collector.failed
+            ),
+            "Mend what it names and measure again; the run's folder has what there was",
+        )));
+    }
     Ok(CycleDone {
         cycle,
         seconds: seconds(start_ns, end_ns),

@@ -232,10 +232,6 @@ impl Engine for WorkerEngine {
         }
     }
 
-    fn tokenizes(&self) -> bool {
-        self.can.encode
-    }
-
     fn encode(&self, text: &str, chat: bool) -> Result<Vec<u32>, EngineError> {
         if !self.can.encode {
             return Err(no_text(&self.description.engine));
