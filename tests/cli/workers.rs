@@ -132,3 +132,24 @@ fn the_engines_are_listed_with_what_they_lack() {
     assert!(told.contains("/no/such/python cannot be started"), "{told}");
     assert!(told.contains("Set worker.python"), "{told}");
 }
+
+/// No joule a request may come of requests that were all refused.
+#[test]
+fn work_that_is_all_refused_is_no_measurement() {
+    let bench = bench(&["python3", &script("tests/engine/faulty.py"), "refuses all"]);
+    let out = bench.run(&[]);
+    assert_eq!(out.status.code(), Some(1), "{}", stderr(&out));
+    let told = stderr(&out);
+    assert!(
+        told.contains("Not one of 4 requests was answered") && told.contains("too long"),
+        "{told}"
+    );
+    let result = std::fs::read_to_string(bench.runs()[0].join("result.json")).unwrap();
+    let result: Value = serde_json::from_str(&result).unwrap();
+    assert_eq!(result["status"], "failed");
+    assert!(
+        result["total_energy_j"]["value"].is_null(),
+        "{}",
+        result["total_energy_j"]
+    );
+}

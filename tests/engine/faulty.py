@@ -32,6 +32,10 @@ def token(id, request, at_ns=None, count=1):
 
 
 def generate(id, asked):
+    if fault == "refuses all":
+        for request in asked["requests"]:
+            send(id, event="failed", request=request["id"], what="too long", remedy="Cut it", at_ns=now())
+        return {}
     first = asked["requests"][0]
     most = first["max_output_tokens"]
     send(id, event="started", requests=[request["id"] for request in asked["requests"]], at_ns=now())
