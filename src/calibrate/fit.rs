@@ -28,10 +28,11 @@ pub struct Fit {
     /// Seconds by which the middle of what a reading shows lies before it.
     pub lag_s: f64,
     /// Standard uncertainty of the lag, from fits to parts of the data.
-    pub u_lag_s: f64,
+    /// Absent where there are too few readings to tell.
+    pub u_lag_s: Option<f64>,
     /// Seconds that a reading averages; of a low-pass: the window of the same standard deviation.
     pub window_s: f64,
-    pub u_window_s: f64,
+    pub u_window_s: Option<f64>,
     /// Seconds between two readings that differ.
     pub update_s: f64,
     pub idle_watts: f64,
@@ -76,16 +77,16 @@ pub fn fit(readings: &[Read], busy: &Busy, longest_s: f64) -> Result<Fit, FitErr
     if readings.len() < MIN_READINGS {
         return Err(FitError::TooFew(readings.len()));
     }
-    let of_shape = |shape| search(readings, busy, shape, longest_s);
-    let best = Shape::ALL
-        .map(of_shape)
-        .into_iter()
-        .max_by(|a, b| a.explained.total_cmp(&b.explained))
-        .filter(|best| best.explained >= EXPLAINED_AT_LEAST)
-        .ok_or_else(|| {
-            let best = Shape::ALL.map(|shape| of_shape(shape).explained);
-            FitError::DoesNotFollow(best.into_iter().fold(0.0, f64::max))
-        })?;
+    let [window, low_pass] =
+        [Shape::Window, Shape::LowPass].map(|shape| search(readings, busy, shape, longest_s));
+    let best = if low_pass.explained > window.explained {
+        low_pass
+    } else {
+        window
+    };
+    if best.explained < EXPLAINED_AT_LEAST {
+        return Err(FitError::DoesNotFollow(best.explained.max(0.0)));
+    }
     let size = readings.len().div_ceil(PARTS);
     let parts: Vec<Kernel> = readings
         .chunks(size)
@@ -252,14 +253,14 @@ fn median_distance(readings: &[Read]) -> f64 {
     gaps.get(gaps.len() / 2).copied().unwrap_or(0.0)
 }
 
-fn standard_error(values: &[f64]) -> f64 {
+fn standard_error(values: &[f64]) -> Option<f64> {
     let n = values.len() as f64;
     if values.len() < 2 {
-        return f64::NAN;
+        return None;
     }
     let mean = values.iter().sum::<f64>() / n;
     let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (variance / n).sqrt()
+    Some((variance / n).sqrt())
 }
 
 #[cfg(test)]
@@ -330,7 +331,10 @@ mod tests {
             let busy = pairs(&run["busy"], 0, 1);
             let fit = fit(&readings, &busy, 0.1).unwrap();
             assert!((0.010..0.022).contains(&fit.lag_s), "{fit:?}");
-            assert!(fit.window_s < 0.04 && fit.u_lag_s < 0.005, "{fit:?}");
+            assert!(
+                fit.window_s < 0.04 && fit.u_lag_s.unwrap() < 0.005,
+                "{fit:?}"
+            );
             assert!((0.019..0.021).contains(&fit.update_s), "{fit:?}");
         }
     }

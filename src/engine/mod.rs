@@ -1,5 +1,7 @@
 //! Who generates tokens. The only file here with feature switches.
 
+#[cfg(any(feature = "candle", feature = "torch"))]
+mod admit;
 mod api;
 #[cfg(feature = "candle")]
 pub mod candle;

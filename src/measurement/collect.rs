@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lem_record::{Attributes, EngineTold, FinishReason, RequestTimeline, Span, SpanKind};
 
-use crate::engine::{Event, Phase, Request, TokenIds, Told};
+use crate::engine::{EngineError, Event, Phase, Request, TokenIds, Told};
 
 /// Turns events into spans as they come, also when they come in several portions.
 pub struct Collector {
@@ -14,8 +14,8 @@ pub struct Collector {
     phase: Option<(Phase, u64)>,
     pub finished: u64,
     pub failed: u64,
-    /// Why the first request that failed did.
-    pub first_failure: Option<String>,
+    /// Why the first request that failed did; cancelled ones give no reason.
+    first_failure: Option<String>,
     pub output_tokens: u64,
 }
 
@@ -55,6 +55,17 @@ impl Collector {
             first_failure: None,
             output_tokens: 0,
         }
+    }
+
+    /// Why nothing that was asked was answered, where that is so: no measurement of that work.
+    pub fn refused(&self) -> Option<EngineError> {
+        let why = self.first_failure.as_deref()?;
+        (self.finished == 0).then(|| {
+            EngineError::new(
+                format!("Not one of {} requests was answered: {why}", self.failed),
+                "Mend what it names and measure again; the run's folder has what there was",
+            )
+        })
     }
 
     /// Takes a portion of events; gives the spans that they complete.

@@ -11,7 +11,7 @@ use lem_record::{
 use super::beside::{lock, written_beside};
 use super::collect::Collector;
 use super::{MeasureError, Plan, Probe, Session, Shown, Window};
-use crate::engine::{EngineError, Event, EventSink, Work};
+use crate::engine::{Event, EventSink, Work};
 
 /// A cycle, as told to the observer.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,10 +91,8 @@ pub(super) fn run(
     for record in session.engine.after_cycle(cycle) {
         session.recorder.record(record);
     }
-    let ended = outcome.is_ok() && !session.cancel.is_cancelled();
-    // Work that was all refused is no measurement of that work.
-    let unanswered = ended && collector.finished == 0 && collector.failed > 0;
-    let complete = ended && !unanswered;
+    let refused = collector.refused();
+    let complete = outcome.is_ok() && refused.is_none() && !session.cancel.is_cancelled();
     if complete {
         session
             .recorder
@@ -120,15 +118,8 @@ pub(super) fn run(
     }
     session.recorder.commit()?;
     outcome?;
-    if unanswered {
-        let why = collector.first_failure.unwrap_or_default();
-        return Err(MeasureError::Engine(EngineError::new(
-            format!(
-                "Not one of {} requests was answered: {why}",
-                collector.failed
-            ),
-            "Mend what it names and measure again; the run's folder has what there was",
-        )));
+    if let Some(refused) = refused {
+        return Err(refused.into());
     }
     Ok(CycleDone {
         cycle,
@@ -158,6 +149,9 @@ pub(super) fn warmup_round(
     let end_ns = Stamp::mono_ns();
     let mut collector = Collector::new(None, &work.requests, true);
     collector.take(events.drain());
+    if let Some(refused) = collector.refused() {
+        return Err(refused.into());
+    }
     session.recorder.record(Record::Span(Span {
         span: SpanKind::Warmup,
         name: format!("round-{round}"),

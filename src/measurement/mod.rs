@@ -174,12 +174,18 @@ fn warm_up(session: &mut Session<'_>, plan: &Plan) -> Result<(), MeasureError> {
     if !verdict.steady && rule.max_rounds > rule.min_rounds {
         session.recorder.record(lem_record::Record::Warning(Warning {
             code: "warmup.unsteady".into(),
-            message: format!(
-                "After {} warm-up rounds the time per token still varies by {:.0} % (allowed: {:.0} %)",
-                verdict.rounds,
-                verdict.spread.unwrap_or(f64::NAN) * 100.0,
-                rule.tolerance * 100.0
-            ),
+            message: match verdict.spread {
+                Some(spread) => format!(
+                    "After {} warm-up rounds the time per token still varies by {:.0} % (allowed: {:.0} %)",
+                    verdict.rounds,
+                    spread * 100.0,
+                    rule.tolerance * 100.0
+                ),
+                None => format!(
+                    "After {} warm-up rounds it cannot be told whether the time per token is steady: that takes more rounds",
+                    verdict.rounds
+                ),
+            },
             remedy: "Look for other work on this machine, or raise measurement.warmup.max_rounds"
                 .into(),
         }));

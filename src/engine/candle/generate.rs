@@ -5,6 +5,7 @@ use lem_record::{FinishReason, Stamp};
 use super::llama::{Cache, Segment};
 use super::sampling::{Sampler, Scratch as SamplingScratch};
 use super::{CandleEngine, failed};
+use crate::engine::admit::cancelled;
 use crate::engine::{Cancel, EngineError, Event, EventSink, Phase, Request, TokenIds, Work};
 
 /// Prompt tokens in one step: enough that every weight is well used, few enough that the
@@ -67,8 +68,12 @@ impl<'a> Batch<'a> {
         let mut caches = Vec::with_capacity(requests.len());
         for request in requests {
             let positions = request.tokens.len() + request.max_output_tokens as usize;
-            let cache =
-                check(engine, request).and_then(|()| Cache::new(&engine.model.shape, positions));
+            let cache = engine
+                .model
+                .shape
+                .limits()
+                .answerable(request)
+                .and_then(|()| Cache::new(&engine.model.shape, positions));
             match cache {
                 Ok(cache) => {
                     caches.push(cache);
@@ -285,45 +290,4 @@ impl<'a> Batch<'a> {
             at_ns: Stamp::mono_ns(),
         });
     }
-}
-
-fn cancelled(request: &Request) -> Event {
-    Event::Finished {
-        request: request.id,
-        reason: FinishReason::Cancelled,
-        at_ns: Stamp::mono_ns(),
-    }
-}
-
-/// Why a request cannot be answered.
-fn check(engine: &CandleEngine, request: &Request) -> Result<(), String> {
-    let shape = &engine.model.shape;
-    if request.tokens.is_empty() {
-        return Err("the prompt has no tokens; check the prompts".into());
-    }
-    if request.max_output_tokens == 0 {
-        return Err("no output is asked for; set max_output_tokens to 1 or more".into());
-    }
-    if let Some(token) = request
-        .tokens
-        .iter()
-        .find(|&&t| t as usize >= shape.vocabulary)
-    {
-        return Err(format!(
-            "the prompt has token {token}, but the model knows {} only; \
-             was it encoded for another model?",
-            shape.vocabulary
-        ));
-    }
-    let needed = request.tokens.len() as u64 + u64::from(request.max_output_tokens);
-    if needed > shape.context as u64 {
-        return Err(format!(
-            "{} input and {} output tokens exceed the model's context of {}; lower \
-             max_input_tokens or max_output_tokens",
-            request.tokens.len(),
-            request.max_output_tokens,
-            shape.context
-        ));
-    }
-    Ok(())
 }

@@ -257,12 +257,7 @@ fn target(config: &Config, kind: &Kind, control: &Control, model: &str) -> clien
 
 impl Server {
     /// Why nothing more can come of it, where that is so.
-    fn end_of_it(
-        &mut self,
-        tally: &drive::Tally,
-        gone: bool,
-        cancelled: bool,
-    ) -> Option<EngineError> {
+    fn end_of_it(&mut self, tally: &drive::Tally, gone: bool) -> Option<EngineError> {
         if tally.failed > 0
             && let Some(process) = &mut self.process
         {
@@ -281,15 +276,6 @@ impl Server {
             return Some(EngineError::new(
                 format!("The server at {} is gone: {failure}", self.control.shown()),
                 "Look into its log; what was measured before is kept",
-            ));
-        }
-        if tally.answered == 0 && tally.failed > 0 && !cancelled {
-            return Some(EngineError::new(
-                format!(
-                    "Not one of {} requests was answered: {failure}",
-                    tally.failed
-                ),
-                format!("The server is {}", self.control.shown()),
             ));
         }
         None
@@ -365,7 +351,7 @@ impl Engine for Server {
         });
         let tally = std::mem::take(&mut sink.tally);
         let report = report.map_err(|error| EngineError::new(error.what, error.remedy))?;
-        let ended = self.end_of_it(&tally, gone.get(), cancel.is_cancelled());
+        let ended = self.end_of_it(&tally, gone.get());
         self.cycle.add(&tally, &report);
         ended.map_or(Ok(()), Err)
     }

@@ -18,6 +18,7 @@ use super::model::{Keep, Positions};
 use super::places::Places;
 use super::sampling::{Sampler, ids};
 use super::shim::{self, Inference};
+use crate::engine::admit::cancelled;
 use crate::engine::{Cancel, EngineError, Event, EventSink, Phase, Request, TokenIds, Work};
 
 /// Prompt tokens in one pass: bounds the memory of what a pass computes in between.
@@ -65,7 +66,7 @@ pub(super) fn generate(
     for requests in work.requests.chunks(work.batch_size) {
         let mut taken = Vec::with_capacity(requests.len());
         for request in requests {
-            match check(engine, request) {
+            match engine.model.shape.limits().answerable(request) {
                 Ok(()) => taken.push(request),
                 Err(error) => events.event(Event::Failed {
                     request: request.id,
@@ -439,42 +440,4 @@ impl Sequence<'_> {
     fn place(&self) -> usize {
         (self.request.tokens.len() + self.issued as usize).saturating_sub(1)
     }
-}
-
-fn cancelled(request: &Request) -> Event {
-    Event::Finished {
-        request: request.id,
-        reason: FinishReason::Cancelled,
-        at_ns: Stamp::mono_ns(),
-    }
-}
-
-/// Why a request cannot be answered.
-fn check(engine: &TorchEngine, request: &Request) -> Result<(), String> {
-    let shape = &engine.model.shape;
-    if request.tokens.is_empty() {
-        return Err("the prompt has no tokens; check the prompts".into());
-    }
-    if request.max_output_tokens == 0 {
-        return Err("no output is asked for; set max_output_tokens to 1 or more".into());
-    }
-    let known = |&&token: &&u32| token as usize >= shape.vocabulary;
-    if let Some(token) = request.tokens.iter().find(known) {
-        return Err(format!(
-            "the prompt has token {token}, but the model knows {} only; \
-             was it encoded for another model?",
-            shape.vocabulary
-        ));
-    }
-    let needed = request.tokens.len() as u64 + u64::from(request.max_output_tokens);
-    if needed > shape.context as u64 {
-        return Err(format!(
-            "{} input and {} output tokens exceed the model's context of {}; lower \
-             max_input_tokens or max_output_tokens",
-            request.tokens.len(),
-            request.max_output_tokens,
-            shape.context
-        ));
-    }
-    Ok(())
 }

@@ -14,25 +14,7 @@ const LOGIT_ROWS: usize = 256;
 
 pub(super) fn score(engine: &mut TorchEngine, tokens: &[u32]) -> Result<Vec<f32>, EngineError> {
     let shape = &engine.model.shape;
-    if tokens.len() > shape.context {
-        return Err(EngineError::new(
-            format!(
-                "a text of {} tokens exceeds the model's context of {}",
-                tokens.len(),
-                shape.context
-            ),
-            "Score it in windows",
-        ));
-    }
-    if let Some(token) = tokens.iter().find(|&&t| t as usize >= shape.vocabulary) {
-        return Err(EngineError::new(
-            format!(
-                "token {token} is not one of the model's {}",
-                shape.vocabulary
-            ),
-            "Encode the text with this model's tokenizer",
-        ));
-    }
+    shape.limits().scorable(tokens)?;
     let Some(last) = tokens.len().checked_sub(1).filter(|&last| last > 0) else {
         return Ok(Vec::new());
     };

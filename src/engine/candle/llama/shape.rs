@@ -1,6 +1,7 @@
 //! The numbers that make a model of the family.
 
 use super::rope::Rope;
+use crate::engine::admit::Limits;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
@@ -25,6 +26,13 @@ const MAX_VOCABULARY: usize = 1 << 24;
 const MAX_CONTEXT: usize = 1 << 26;
 
 impl Shape {
+    pub const fn limits(&self) -> Limits {
+        Limits {
+            vocabulary: self.vocabulary,
+            context: self.context,
+        }
+    }
+
     pub fn query_size(&self) -> usize {
         self.heads * self.head_size
     }
