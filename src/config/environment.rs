@@ -36,6 +36,10 @@ pub(crate) const NOT_KEYS: &[(&str, &str)] = &[
         "Set by `lem exec` for the command that it measures: the pipe for phase marks (docs/exec.md).",
     ),
     ("LEM_BENCH_*", "Settings of the benchmark scripts."),
+    (
+        "LEM_BUILT_*",
+        "How this lem was built, as its build told the compiler; `cargo run` sets them once more.",
+    ),
 ];
 
 /// The variables of a process. It prints as names only: values may be secrets.
