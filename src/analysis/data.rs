@@ -106,6 +106,16 @@ impl RoundsData {
     pub fn rounds(&self) -> f64 {
         self.record.round_ends_ns.len() as f64
     }
+
+    /// Rest of one round, seconds.
+    pub fn rest_s(&self) -> f64 {
+        self.record.rest_ns.unwrap_or(0) as f64 / 1e9 / self.rounds()
+    }
+
+    /// Without its rests, nanoseconds; above 0.
+    pub fn busy_ns(&self) -> u64 {
+        self.window.len_ns() - self.record.rest_ns.unwrap_or(0)
+    }
 }
 
 /// Everything that a log says about what was measured.
@@ -475,6 +485,7 @@ impl RunDataBuilder {
             || ends.is_empty()
             || !ends.is_sorted()
             || !ends.iter().all(within)
+            || record.rest_ns.unwrap_or(0) >= record.end_ns - record.start_ns
         {
             return self.note(format!(
                 "the extra rounds {} ({}) contradict themselves and are left out",

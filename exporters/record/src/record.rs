@@ -363,6 +363,9 @@ pub struct RoundsFinished {
     /// Wall time in decode of all rounds together, where the engine tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_ns: Option<u64>,
+    /// How long nothing was asked of the engine within the rounds, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_ns: Option<u64>,
 }
 
 /// The checksum of the log up to the line of this record, made when the run was closed.
