@@ -230,6 +230,7 @@ fn run(method: PhaseMethod, update_s: f64, fails: Option<u32>) -> (Vec<Record>, 
         },
         cycles: 2,
         first_cycle: 0,
+        last: true,
         rounds: Rounds::needed(&measurement, &sources, engine.capabilities()),
         measurement,
     };
