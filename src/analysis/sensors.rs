@@ -31,7 +31,8 @@ pub struct Sensor {
     pub counter: Option<Curve>,
     /// What of it could not be used, and why.
     pub trouble: Option<String>,
-    device: Option<String>,
+    /// UUID or path of the device.
+    pub device: Option<String>,
     /// Which columns its sources describe, read or not.
     powered: bool,
     counting: bool,

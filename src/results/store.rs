@@ -70,19 +70,24 @@ pub fn write_series(run_dir: &Path, data: &RunData) -> Result<PathBuf, StoreErro
 
 /// Reads `result.json` of a run's folder.
 pub fn read(run_dir: &Path) -> Result<RunResult, StoreError> {
-    let path = run_dir.join(RESULT_FILE);
+    read_file(&run_dir.join(RESULT_FILE))
+}
+
+/// Reads a result that stands in a file of any name.
+pub fn read_file(path: &Path) -> Result<RunResult, StoreError> {
     let refused = |source| StoreError::Read {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
         remedy: REBUILD,
     };
-    let bytes = fs::metadata(&path).map_err(refused)?.len();
+    let bytes = fs::metadata(path).map_err(refused)?.len();
     if bytes > MAX_BYTES {
         return Err(refused(io::Error::other(format!(
             "it has {bytes} bytes, more than any result"
         ))));
     }
-    let text = fs::read(&path).map_err(refused)?;
+    let text = fs::read(path).map_err(refused)?;
+    let path = path.to_owned();
     serde_json::from_slice(&text).map_err(|source| StoreError::Format { path, source })
 }
 
