@@ -1,5 +1,6 @@
 //! `lem results`: look at what was measured.
 
+mod compare;
 mod list;
 mod look;
 mod plot;
@@ -23,7 +24,7 @@ pub fn results(verb: &ResultsVerb) -> Outcome {
     match verb {
         ResultsVerb::List(args) => list::list(args)?,
         ResultsVerb::Show(args) => show::show(args)?,
-        ResultsVerb::Compare(_) => {}
+        ResultsVerb::Compare(args) => compare::compare(args)?,
         ResultsVerb::Aggregate(_) => {}
         ResultsVerb::Rebuild(args) => return rebuild::rebuild(args),
         ResultsVerb::Rm(args) => return rm::rm(args),

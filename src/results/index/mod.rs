@@ -167,7 +167,10 @@ fn header_bytes(file: &File) -> Option<u64> {
 
 /// Writes the index anew: beside the old one and over it, else into memory.
 fn renew(root: &Path, mut old: Old, missing: &[&Found], runs: usize) -> io::Result<Index> {
-    let temporary = root.join(format!("{FILE}.{}.new", std::process::id()));
+    // Two threads of one process are two as well.
+    static MADE: AtomicUsize = AtomicUsize::new(0);
+    let number = MADE.fetch_add(1, Ordering::Relaxed);
+    let temporary = root.join(format!("{FILE}.{}-{number}.new", std::process::id()));
     let made = File::options().read(true).write(true).create(true).truncate(true).open(&temporary);
     let index = |keys, store| Index {
         root: root.to_owned(),
