@@ -2,7 +2,7 @@
 
 use lem_record::How;
 
-use super::data::RunData;
+use super::data::{RunData, Window};
 use super::integrate::EnergyCurve;
 use crate::meter::{Component, Source};
 
@@ -33,6 +33,8 @@ pub struct Sensor {
     pub trouble: Option<String>,
     /// UUID or path of the device.
     pub device: Option<String>,
+    /// When it was read, where that was not throughout: see [`RunData::read_in`].
+    pub read_in: Option<Vec<Window>>,
     /// Which columns its sources describe, read or not.
     powered: bool,
     counting: bool,
@@ -82,6 +84,7 @@ pub fn sensors(data: &RunData) -> Vec<Sensor> {
                 counter: None,
                 trouble: None,
                 device: source.device.clone(),
+                read_in: data.read_in.get(&source.id).cloned(),
                 powered: false,
                 counting: false,
             });

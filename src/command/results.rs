@@ -1,5 +1,6 @@
 //! `lem results`: look at what was measured.
 
+mod aggregate;
 mod compare;
 mod list;
 mod look;
@@ -25,7 +26,7 @@ pub fn results(verb: &ResultsVerb) -> Outcome {
         ResultsVerb::List(args) => list::list(args)?,
         ResultsVerb::Show(args) => show::show(args)?,
         ResultsVerb::Compare(args) => compare::compare(args)?,
-        ResultsVerb::Aggregate(_) => {}
+        ResultsVerb::Aggregate(args) => return aggregate::aggregate(args),
         ResultsVerb::Rebuild(args) => return rebuild::rebuild(args),
         ResultsVerb::Rm(args) => return rm::rm(args),
         ResultsVerb::Plot(args) => plot::plot(args)?,

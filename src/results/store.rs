@@ -46,6 +46,13 @@ const REBUILD: &str =
 /// Writes `result.json`; a crash leaves the old one or the new one.
 pub fn write(run_dir: &Path, result: &RunResult) -> Result<PathBuf, StoreError> {
     let path = run_dir.join(RESULT_FILE);
+    write_file(&path, result)?;
+    Ok(path)
+}
+
+/// Writes a result under any name; a crash leaves the old one or the new one.
+pub fn write_file(path: &Path, result: &RunResult) -> Result<(), StoreError> {
+    let path = path.to_owned();
     let encode = |source| StoreError::Encode {
         path: path.clone(),
         source,
@@ -53,10 +60,7 @@ pub fn write(run_dir: &Path, result: &RunResult) -> Result<PathBuf, StoreError> 
     let mut bytes = serde_json::to_vec_pretty(result).map_err(encode)?;
     bytes.push(b'\n');
     let written = replace(&path, |file| file.write_all(&bytes));
-    match written {
-        Ok(()) => Ok(path),
-        Err(source) => Err(StoreError::Write { path, source }),
-    }
+    written.map_err(|source| StoreError::Write { path, source })
 }
 
 /// Writes `timeseries.parquet` likewise.

@@ -67,7 +67,7 @@ fn one(result: &RunResult, field: &str, format: GridFormat) -> Result<(), Failur
 }
 
 /// Every metric that the run has: value, uncertainty, unit, how it was obtained.
-fn metrics(result: &RunResult) -> Result<Grid, Failure> {
+pub(super) fn metrics(result: &RunResult) -> Result<Grid, Failure> {
     let value = value_of(result)?;
     let mut grid = Grid::new(&result.name, &["metric", "value", "uncertainty", "unit", "how"]);
     for metric in fields::metrics(&[&value]) {

@@ -41,7 +41,7 @@ fn what_differs_is_said_only_where_the_cycles_show_it() {
     assert_eq!(verdict(&comparison, "prefill_time_ms"), Some(Verdict::NoDifferenceShown));
     let row = comparison.metrics.iter().find(|m| m.path == "total_energy_j").unwrap();
     let ratio = row.compared[0].ratio.unwrap();
-    assert!((ratio - 70.0125 / 60.0125).abs() < 1e-6, "{ratio}");
+    assert!((ratio - 70.0125 / 60.0125).abs() < 1e-4, "{ratio}");
     // The same model of the same processor: its gain of 50 % is in neither.
     assert!(row.compared[0].interval.unwrap().low > 1.15);
     assert!(comparison.method[1].contains("cancels"));

@@ -16,8 +16,6 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(RunResul
 pub const OWN: &[&str] = &["folder", "owed", "problem"];
 /// Short names.
 const SHORT: &[(&str, &str)] = &[("id", "run_id")];
-/// Where a bare name is looked for: `batch_size` is `config.batching.batch_size`.
-const WHERE: &[&str] = &["config.", "tags."];
 
 /// Names that lem's version 2 gave, with those of today.
 const DEPRECATED: &[(&str, &str)] = &[
@@ -74,20 +72,26 @@ impl Known {
     /// The path that a person means by a name.
     pub fn resolve(&self, name: &str) -> Result<Resolved, String> {
         let plain = |path: String| Ok(Resolved { path, note: None });
+        if self.seen.contains(name) {
+            return plain(name.to_owned());
+        }
+        // Before the schema, in which the engine's maps take any name.
+        if let Some(path) = of_catalogue(name) {
+            return plain(path);
+        }
         if self.has(name) {
             return plain(name.to_owned());
         }
         if let Some((_, path)) = SHORT.iter().find(|(short, _)| *short == name) {
             return plain((*path).to_owned());
         }
-        if let Some(path) = of_catalogue(name) {
-            return plain(path);
+        let tag = format!("tags.{name}");
+        if self.seen.contains(&tag) {
+            return plain(tag);
         }
-        for before in WHERE {
-            let path = format!("{before}{name}");
-            if self.has(&path) {
-                return plain(path);
-            }
+        let key = format!("config.{name}");
+        if self.has(&key) {
+            return plain(key);
         }
         if let Some(new) = deprecated_name(name) {
             let note = format!("{name} is the name of version 2; it is {new} now");
@@ -251,6 +255,7 @@ mod tests {
             ("batch_size", "config.batching.batch_size"),
             ("team", "tags.team"),
             ("hostname", "environment.host.hostname"),
+            ("engine.queue", "engine.engine.queue"),
             ("owed", "owed"),
             ("id", "run_id"),
         ] {
