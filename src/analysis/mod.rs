@@ -62,8 +62,8 @@ pub use uncertainty::Budget;
 pub use warnings::CODES;
 
 pub(crate) use energy::Context;
-pub(crate) use latency::answered;
 pub(crate) use estimate::{phase_energy, sensor_energy};
+pub(crate) use latency::answered;
 pub(crate) use phases::union;
 pub(crate) use sheet::sum;
 

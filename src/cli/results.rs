@@ -27,7 +27,8 @@ pub enum ResultsVerb {
     Schema,
 }
 
-const RUNS_HELP: &str = "Folder of runs in which ids and names are looked for [default: that of `io.results_dir`]";
+const RUNS_HELP: &str =
+    "Folder of runs in which ids and names are looked for [default: that of `io.results_dir`]";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -68,7 +68,9 @@ fn runs_folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
 
 fn many(runs: usize) {
     if runs >= MANY {
-        say(&format!("Reading {runs} runs; the next time only what is new"));
+        say(&format!(
+            "Reading {runs} runs; the next time only what is new"
+        ));
     }
 }
 
@@ -89,7 +91,10 @@ fn open(folder: &Path) -> Result<Index, Failure> {
 
 /// Where a run stands that was named by folder, id or name.
 fn locate(run: &Path, runs: Option<&Path>) -> Result<PathBuf, Failure> {
-    if results::index::of_folder(run).is_some() || run.is_file() || run.join(store::RESULT_FILE).is_file() {
+    if results::index::of_folder(run).is_some()
+        || run.is_file()
+        || run.join(store::RESULT_FILE).is_file()
+    {
         // The configuration is not needed, and may be broken.
         return locate::run(run, run, &mut many).map_err(Failure::usage);
     }

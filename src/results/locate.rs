@@ -24,8 +24,12 @@ pub fn run(written: &Path, runs: &Path, many: &mut dyn FnMut(usize)) -> Result<P
     if name.contains('/') || name.is_empty() {
         return Err(none("no id or name of a run looks like that".into()));
     }
-    let mut index =
-        Index::open(runs, many).map_err(|e| none(format!("the folder of runs {} cannot be read: {e}", runs.display())))?;
+    let mut index = Index::open(runs, many).map_err(|e| {
+        none(format!(
+            "the folder of runs {} cannot be read: {e}",
+            runs.display()
+        ))
+    })?;
     let paths = ["run_id", "name"].map(str::to_owned);
     let (mut exact, mut begins, mut named) = (Vec::new(), Vec::new(), Vec::new());
     index
@@ -42,19 +46,30 @@ pub fn run(written: &Path, runs: &Path, many: &mut dyn FnMut(usize)) -> Result<P
         })
         .map_err(|e| none(e.to_string()))?;
     // An id beats a name, and a whole one the beginning of one.
-    let found = [exact, named, begins].into_iter().find(|found| !found.is_empty());
+    let found = [exact, named, begins]
+        .into_iter()
+        .find(|found| !found.is_empty());
     match found.as_deref() {
-        None => Err(none(format!("no run in {} has this id or name", runs.display()))),
+        None => Err(none(format!(
+            "no run in {} has this id or name",
+            runs.display()
+        ))),
         Some([(path, _)]) => Ok(runs.join(path)),
         Some(several) => {
-            let mut told: Vec<String> = several.iter().map(|(path, id)| format!("  {id} ({path})")).collect();
+            let mut told: Vec<String> = several
+                .iter()
+                .map(|(path, id)| format!("  {id} ({path})"))
+                .collect();
             told.sort();
             let more = told.len().saturating_sub(10);
             told.truncate(10);
             if more > 0 {
                 told.push(format!("  and {more} more"));
             }
-            Err(format!("{name} may be any of these; give more of the id, or the folder:\n{}", told.join("\n")))
+            Err(format!(
+                "{name} may be any of these; give more of the id, or the folder:\n{}",
+                told.join("\n")
+            ))
         }
     }
 }

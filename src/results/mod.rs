@@ -21,6 +21,7 @@ pub mod markdown;
 pub mod parquet;
 pub mod plot;
 pub mod query;
+pub mod reference;
 pub mod show;
 mod show_engine;
 pub mod store;

@@ -24,29 +24,52 @@ pub fn put(numbers: &Numbers, out: &mut String) {
         let mut table = table(&["", "mean of a cycle", "how", "what"]);
         for (id, quantity) in present {
             let how = quantity.how.map_or("", |how| how.as_str());
-            table.add_row([(*id).clone(), number(id, quantity.value), how.to_owned(), help(id)]);
+            table.add_row([
+                (*id).clone(),
+                number(id, quantity.value),
+                how.to_owned(),
+                help(id),
+            ]);
         }
         right(&mut table, &[0, 2, 3]);
         put_table(out, "What the engine says", &table);
     }
     absent.put(out);
-    let times: Vec<(&String, &Distribution)> = numbers.engine_latency.iter().filter(|(_, d)| d.count > 0).collect();
+    let times: Vec<(&String, &Distribution)> = numbers
+        .engine_latency
+        .iter()
+        .filter(|(_, d)| d.count > 0)
+        .collect();
     if times.is_empty() {
         return;
     }
     let mut table = table(&["", "mean", "p50", "p90", "p99", "n"]);
     for (id, d) in times {
         let ms = |value: Option<f64>| unit(value, "ms");
-        table.add_row([(*id).clone(), ms(d.mean), ms(d.p50), ms(d.p90), ms(d.p99), d.count.to_string()]);
+        table.add_row([
+            (*id).clone(),
+            ms(d.mean),
+            ms(d.p50),
+            ms(d.p90),
+            ms(d.p99),
+            d.count.to_string(),
+        ]);
     }
     right(&mut table, &[0]);
-    put_table(out, "Times of requests as the engine tells them, and the client's own", &table);
+    put_table(
+        out,
+        "Times of requests as the engine tells them, and the client's own",
+        &table,
+    );
 }
 
 /// The first part of its help: up to the first comma or full stop.
 fn help(id: &str) -> String {
     let help = catalogue::find(id).map_or("", |def| def.help);
-    help.split([',', '.', ':']).next().unwrap_or(help).to_owned()
+    help.split([',', '.', ':'])
+        .next()
+        .unwrap_or(help)
+        .to_owned()
 }
 
 fn number(id: &str, value: Option<f64>) -> String {

@@ -13,17 +13,29 @@ pub fn aggregate(args: &AggregateArgs) -> Outcome {
     if let Some(id) = &args.sweep {
         return points(id, args);
     }
-    let runs = args.run.iter().map(|run| super::locate(run, args.runs.as_deref()));
+    let runs = args
+        .run
+        .iter()
+        .map(|run| super::locate(run, args.runs.as_deref()));
     let runs = runs.collect::<Result<Vec<PathBuf>, _>>()?;
     let options = Options {
         expect: args.expect,
         allow_mixed: args.allow_mixed,
     };
     let mut result = aggregate::aggregate(&runs, &options).map_err(Failure::failed)?;
-    let beside = runs.first().and_then(|run| run.parent()).unwrap_or(Path::new("."));
-    let folder = args.out.clone().unwrap_or_else(|| beside.join("aggregates"));
+    let beside = runs
+        .first()
+        .and_then(|run| run.parent())
+        .unwrap_or(Path::new("."));
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| beside.join("aggregates"));
     fs::create_dir_all(&folder).map_err(|error| {
-        Failure::failed(format!("{} cannot be made: {error}. Choose another --out", folder.display()))
+        Failure::failed(format!(
+            "{} cannot be made: {error}. Choose another --out",
+            folder.display()
+        ))
     })?;
     result.run_dir = folder.display().to_string();
     let path = folder.join(aggregate::file_name(&result));
@@ -42,7 +54,11 @@ fn told(result: &RunResult) -> String {
     let Some(how) = &result.aggregation else {
         return String::new();
     };
-    let mut out = format!("\n{} processes, {} devices\n", how.processes.len(), how.devices.len());
+    let mut out = format!(
+        "\n{} processes, {} devices\n",
+        how.processes.len(),
+        how.devices.len()
+    );
     for device in &how.devices {
         let shared = match device.runs.len() {
             1 => String::new(),
@@ -68,13 +84,21 @@ fn points(id: &str, args: &AggregateArgs) -> Outcome {
     let found = sweep::find(id, &folders, &mut super::many).map_err(Failure::failed)?;
     show(&found.grid.render(args.format));
     for run in &found.twice {
-        say(&format!("warning: the point {run} was found more than once; the last counts"));
+        say(&format!(
+            "warning: the point {run} was found more than once; the last counts"
+        ));
     }
     if found.unfinished > 0 {
-        say(&format!("warning: {} points did not finish; lem sweep --resume goes on with them", found.unfinished));
+        say(&format!(
+            "warning: {} points did not finish; lem sweep --resume goes on with them",
+            found.unfinished
+        ));
     }
     if !found.missing.is_empty() {
-        say(&format!("warning: these points have no run: {}", found.missing.join(", ")));
+        say(&format!(
+            "warning: these points have no run: {}",
+            found.missing.join(", ")
+        ));
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)

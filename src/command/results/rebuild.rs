@@ -25,13 +25,20 @@ pub fn rebuild(args: &RebuildArgs) -> Outcome {
     if args.all {
         let folder = super::runs_folder(args.runs.as_deref())?;
         super::open(&folder)?;
-        say(&format!("{} of {} results rebuilt", runs.len() - failed, runs.len()));
+        say(&format!(
+            "{} of {} results rebuilt",
+            runs.len() - failed,
+            runs.len()
+        ));
     }
     Ok(if failed > 0 { Exit::Failed } else { Exit::Done })
 }
 
 fn named(args: &RebuildArgs) -> Result<Vec<PathBuf>, Failure> {
-    args.run.iter().map(|run| super::locate(run, args.runs.as_deref())).collect()
+    args.run
+        .iter()
+        .map(|run| super::locate(run, args.runs.as_deref()))
+        .collect()
 }
 
 /// Runs with a log; those that go on are passed over.
@@ -40,7 +47,12 @@ fn all(args: &RebuildArgs) -> Result<Vec<PathBuf>, Failure> {
     let mut index = super::open(&folder)?;
     let mut runs = Vec::new();
     let read = index.rows(&[], &mut |row| runs.push(folder.join(row.path)));
-    read.map_err(|error| Failure::failed(format!("the index of {} cannot be read: {error}", folder.display())))?;
+    read.map_err(|error| {
+        Failure::failed(format!(
+            "the index of {} cannot be read: {error}",
+            folder.display()
+        ))
+    })?;
     runs.retain(|run| of_folder(run).is_some());
     runs.sort();
     Ok(runs)

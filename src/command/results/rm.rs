@@ -23,7 +23,10 @@ pub fn rm(args: &RmArgs) -> Outcome {
     let paths = if args.run.is_empty() {
         chosen(args)?
     } else {
-        let named = args.run.iter().map(|run| super::locate(run, args.runs.as_deref()));
+        let named = args
+            .run
+            .iter()
+            .map(|run| super::locate(run, args.runs.as_deref()));
         named.collect::<Result<_, _>>()?
     };
     let (mut doomed, mut refused) = (Vec::new(), 0);
@@ -38,7 +41,11 @@ pub fn rm(args: &RmArgs) -> Outcome {
     }
     if doomed.is_empty() {
         say("Nothing to remove");
-        return Ok(if refused > 0 { Exit::Failed } else { Exit::Done });
+        return Ok(if refused > 0 {
+            Exit::Failed
+        } else {
+            Exit::Done
+        });
     }
     for run in &doomed {
         say(&run.told);
@@ -72,7 +79,11 @@ pub fn rm(args: &RmArgs) -> Outcome {
     {
         let _ = super::open(&folder);
     }
-    Ok(if refused > 0 { Exit::Failed } else { Exit::Done })
+    Ok(if refused > 0 {
+        Exit::Failed
+    } else {
+        Exit::Done
+    })
 }
 
 /// By filters and age, of the folder of runs.
@@ -86,38 +97,65 @@ fn chosen(args: &RmArgs) -> Result<Vec<PathBuf>, Failure> {
         columns: vec!["started".into()],
         limit: None,
     };
-    let answer = query::ask(&mut index, &query).map_err(|error| Failure::usage(error.to_string()))?;
+    let answer =
+        query::ask(&mut index, &query).map_err(|error| Failure::usage(error.to_string()))?;
     let old = |started: Option<&Value>| {
         let Some(before) = before else { return true };
         // One whose age is not known is not old.
-        let started = started.map(plain).and_then(|text| text.parse::<Timestamp>().ok());
+        let started = started
+            .map(plain)
+            .and_then(|text| text.parse::<Timestamp>().ok());
         started.is_some_and(|started| started < before)
     };
-    let hits = answer.hits.into_iter().filter(|hit| old(hit.values.first()));
+    let hits = answer
+        .hits
+        .into_iter()
+        .filter(|hit| old(hit.values.first()));
     Ok(hits.map(|hit| folder.join(hit.path)).collect())
 }
 
 /// The moment that lies so long ago.
 fn before(age: &str) -> Result<Timestamp, Failure> {
-    let wrong = || Failure::usage(format!("--older-than {age}: not an age. Write a number and h, d or w, such as 30d"));
+    let wrong = || {
+        Failure::usage(format!(
+            "--older-than {age}: not an age. Write a number and h, d or w, such as 30d"
+        ))
+    };
     let (number, hours) = [("h", 1), ("d", 24), ("w", 168)]
         .iter()
         .find_map(|(unit, hours)| Some((age.strip_suffix(unit)?, *hours)))
         .ok_or_else(wrong)?;
     let number: i64 = number.parse().map_err(|_| wrong())?;
-    let long = number.checked_mul(hours).filter(|h| (0..=10_000_000).contains(h)).ok_or_else(wrong)?;
-    Timestamp::now().checked_sub(SignedDuration::from_hours(long)).map_err(|_| wrong())
+    let long = number
+        .checked_mul(hours)
+        .filter(|h| (0..=10_000_000).contains(h))
+        .ok_or_else(wrong)?;
+    Timestamp::now()
+        .checked_sub(SignedDuration::from_hours(long))
+        .map_err(|_| wrong())
 }
 
 /// What is known of a run that is to go; `Err` where it must stay.
 fn look(path: &Path) -> Result<String, String> {
     may_go(path)?;
     let fields = index::fields(path, true).all;
-    let field = |name: &str| fields.iter().find(|(path, _)| path == name).map(|(_, value)| plain(value));
+    let field = |name: &str| {
+        fields
+            .iter()
+            .find(|(path, _)| path == name)
+            .map(|(_, value)| plain(value))
+    };
     let named = field("name").unwrap_or_else(|| "a run that cannot be read".into());
-    let mut told = format!("{} ({named}, {})", path.display(), field("status").unwrap_or_else(|| "unknown".into()));
+    let mut told = format!(
+        "{} ({named}, {})",
+        path.display(),
+        field("status").unwrap_or_else(|| "unknown".into())
+    );
     if let Some(owed) = field("owed") {
-        told = format!("{told}\nwarning: it has not been delivered to {owed}; lem export {} delivers it first", path.display());
+        told = format!(
+            "{told}\nwarning: it has not been delivered to {owed}; lem export {} delivers it first",
+            path.display()
+        );
     }
     Ok(told)
 }
@@ -125,11 +163,17 @@ fn look(path: &Path) -> Result<String, String> {
 fn may_go(path: &Path) -> Result<(), String> {
     let link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
     if link {
-        return Err(format!("{} is a link. Name the run itself, or remove the link", path.display()));
+        return Err(format!(
+            "{} is a link. Name the run itself, or remove the link",
+            path.display()
+        ));
     }
     let file = path.is_file() && path.to_string_lossy().ends_with(RESULT_SUFFIX);
     if !file && of_folder(path).is_none() {
-        return Err(format!("{} is not the folder of a run, and stays: lem removes runs only", path.display()));
+        return Err(format!(
+            "{} is not the folder of a run, and stays: lem removes runs only",
+            path.display()
+        ));
     }
     match holder(path) {
         Holder::Process(pid) => Err(format!(
@@ -142,7 +186,12 @@ fn may_go(path: &Path) -> Result<(), String> {
 }
 
 fn remove(path: &Path) -> Result<(), String> {
-    let cannot = |error: io::Error| format!("{} cannot be removed: {error}. Check your rights to its parent folder", path.display());
+    let cannot = |error: io::Error| {
+        format!(
+            "{} cannot be removed: {error}. Check your rights to its parent folder",
+            path.display()
+        )
+    };
     if path.is_file() {
         return fs::remove_file(path).map_err(cannot);
     }
@@ -163,7 +212,10 @@ fn may_go_locked(path: &Path) -> Result<(), String> {
     if of_folder(path).is_some() {
         return Ok(());
     }
-    Err(format!("{} is not the folder of a run any more, and stays", path.display()))
+    Err(format!(
+        "{} is not the folder of a run any more, and stays",
+        path.display()
+    ))
 }
 
 fn asked(count: &str) -> Result<bool, Failure> {
@@ -174,6 +226,9 @@ fn asked(count: &str) -> Result<bool, Failure> {
     }
     say(&format!("Remove {count}? This cannot be undone [y/N]"));
     let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(|error| Failure::failed(format!("no answer could be read: {error}")))?;
+    io::stdin()
+        .lock()
+        .read_line(&mut answer)
+        .map_err(|error| Failure::failed(format!("no answer could be read: {error}")))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }

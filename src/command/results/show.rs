@@ -26,7 +26,8 @@ pub fn show(args: &ShowArgs) -> Result<(), Failure> {
 }
 
 fn value_of(result: &RunResult) -> Result<Value, Failure> {
-    serde_json::to_value(result).map_err(|error| Failure::failed(format!("the result cannot be shown: {error}")))
+    serde_json::to_value(result)
+        .map_err(|error| Failure::failed(format!("the result cannot be shown: {error}")))
 }
 
 /// A single field: a scalar as it is, anything else as JSON.
@@ -52,12 +53,16 @@ fn one(result: &RunResult, field: &str, format: GridFormat) -> Result<(), Failur
         (_, Some(number)) if !number.is_null() => plain(number),
         (_, Some(_)) => {
             let reason = node.get("reason").map(plain).unwrap_or_default();
-            return Err(Failure::failed(format!("{field} is absent in this run: {reason}")));
+            return Err(Failure::failed(format!(
+                "{field} is absent in this run: {reason}"
+            )));
         }
         (_, None) if node.is_null() => {
             let reason = result.numbers.absent.get(field);
             let reason = reason.map_or_else(|| "it does not have it".into(), Clone::clone);
-            return Err(Failure::failed(format!("{field} is absent in this run: {reason}")));
+            return Err(Failure::failed(format!(
+                "{field} is absent in this run: {reason}"
+            )));
         }
         (_, None) if node.is_object() || node.is_array() => command::json(&node)?,
         (_, None) => plain(&node),
@@ -69,19 +74,32 @@ fn one(result: &RunResult, field: &str, format: GridFormat) -> Result<(), Failur
 /// Every metric that the run has: value, uncertainty, unit, how it was obtained.
 pub(super) fn metrics(result: &RunResult) -> Result<Grid, Failure> {
     let value = value_of(result)?;
-    let mut grid = Grid::new(&result.name, &["metric", "value", "uncertainty", "unit", "how"]);
+    let mut grid = Grid::new(
+        &result.name,
+        &["metric", "value", "uncertainty", "unit", "how"],
+    );
     for metric in fields::metrics(&[&value]) {
         let Some(number) = fields::number(&value, &metric) else {
             continue;
         };
         let (expanded, how) = story(&value, &metric);
-        grid.rows.push(vec![json!(metric.title), json!(number), expanded, json!(metric.unit), how]);
+        grid.rows.push(vec![
+            json!(metric.title),
+            json!(number),
+            expanded,
+            json!(metric.unit),
+            how,
+        ]);
     }
     Ok(grid)
 }
 
 fn story(result: &Value, metric: &Metric) -> (Value, Value) {
     let node = fields::at(result, &metric.path).filter(|_| metric.shape == Shape::Quantity);
-    let part = |pointer: &str| node.and_then(|n| n.pointer(pointer)).cloned().unwrap_or_default();
+    let part = |pointer: &str| {
+        node.and_then(|n| n.pointer(pointer))
+            .cloned()
+            .unwrap_or_default()
+    };
     (part("/uncertainty/expanded"), part("/how"))
 }

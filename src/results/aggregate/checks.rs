@@ -20,13 +20,20 @@ pub fn alike(parts: &[Part], allow_mixed: bool) -> Result<Vec<Warning>, String> 
     let mut ids = BTreeSet::new();
     for part in parts {
         if !ids.insert(part.id()) {
-            return Err(format!("the run {} is given twice, perhaps as a copy. Name each run once", part.id()));
+            return Err(format!(
+                "the run {} is given twice, perhaps as a copy. Name each run once",
+                part.id()
+            ));
         }
     }
     type Of = fn(&Part) -> Option<String>;
     let rules: [(&str, Of); 4] = [
-        ("engines", |p| p.data.config_str("/backend").map(str::to_owned)),
-        ("models", |p| p.data.config_str("/model_name").map(str::to_owned)),
+        ("engines", |p| {
+            p.data.config_str("/backend").map(str::to_owned)
+        }),
+        ("models", |p| {
+            p.data.config_str("/model_name").map(str::to_owned)
+        }),
         ("weights", |p| {
             let model = p.data.model.as_ref()?;
             Some(format!("{:?} in {:?}", model.parameters, model.weight_type))
@@ -35,8 +42,10 @@ pub fn alike(parts: &[Part], allow_mixed: bool) -> Result<Vec<Warning>, String> 
     ];
     let mut warnings = Vec::new();
     for (what, of) in rules {
-        let values: BTreeSet<String> =
-            parts.iter().map(|p| of(p).unwrap_or_else(|| "unknown".into())).collect();
+        let values: BTreeSet<String> = parts
+            .iter()
+            .map(|p| of(p).unwrap_or_else(|| "unknown".into()))
+            .collect();
         if values.len() < 2 {
             continue;
         }
@@ -69,9 +78,14 @@ pub fn completeness(parts: &[Part], options: &Options) -> Completeness {
     let mut missing = Vec::new();
     let found = parts.len();
     if let Some(expected) = options.expect.filter(|expected| *expected != found) {
-        missing.push(format!("{expected} processes were expected, and {found} are there"));
+        missing.push(format!(
+            "{expected} processes were expected, and {found} are there"
+        ));
     }
-    let all: BTreeSet<u32> = parts.iter().flat_map(|p| p.data.complete_cycles().map(|c| c.index)).collect();
+    let all: BTreeSet<u32> = parts
+        .iter()
+        .flat_map(|p| p.data.complete_cycles().map(|c| c.index))
+        .collect();
     for part in parts {
         let id = part.id();
         let status = part.data.status.unwrap_or(RunStatus::Killed);
@@ -81,11 +95,17 @@ pub fn completeness(parts: &[Part], options: &Options) -> Completeness {
         let has: BTreeSet<u32> = part.data.complete_cycles().map(|c| c.index).collect();
         let lacks: Vec<String> = all.difference(&has).map(|c| (c + 1).to_string()).collect();
         if !lacks.is_empty() {
-            missing.push(format!("{id} lacks the cycles {} of others", lacks.join(", ")));
+            missing.push(format!(
+                "{id} lacks the cycles {} of others",
+                lacks.join(", ")
+            ));
         }
         let wanted = part.data.config("/num_cycles").and_then(Value::as_u64);
         if let Some(wanted) = wanted.filter(|wanted| *wanted > all.len() as u64) {
-            missing.push(format!("{id} was to have {wanted} cycles and has {}", has.len()));
+            missing.push(format!(
+                "{id} was to have {wanted} cycles and has {}",
+                has.len()
+            ));
         }
     }
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -100,9 +120,15 @@ pub fn completeness(parts: &[Part], options: &Options) -> Completeness {
 pub fn overlap(parts: &[Part], joined: &Joined) -> Overlap {
     let all: Vec<Vec<Window>> = parts.iter().map(|p| union(p.windows())).collect();
     let seconds = |windows: &[Window]| windows.iter().map(Window::seconds).sum::<f64>();
-    let common = all.iter().skip(1).fold(all.first().cloned().unwrap_or_default(), |common, windows| {
-        common.iter().flat_map(|a| windows.iter().filter_map(|b| a.clip(b))).collect()
-    });
+    let common = all.iter().skip(1).fold(
+        all.first().cloned().unwrap_or_default(),
+        |common, windows| {
+            common
+                .iter()
+                .flat_map(|a| windows.iter().filter_map(|b| a.clip(b)))
+                .collect()
+        },
+    );
     Overlap {
         clock: joined.told.clone(),
         clock_moved_s: joined.moved_s,
@@ -135,7 +161,10 @@ pub fn warnings(
     } else if overlap.all_s < 0.5 * overlap.some_s {
         told.push(warning(
             "aggregate.little_overlap",
-            format!("All processes worked together for {:.1} s of {:.1} s only", overlap.all_s, overlap.some_s),
+            format!(
+                "All processes worked together for {:.1} s of {:.1} s only",
+                overlap.all_s, overlap.some_s
+            ),
             "Start them together, and give them the same work",
         ));
     }
@@ -146,7 +175,10 @@ pub fn warnings(
             "Keep the hosts' clocks together with NTP or PTP; energies do not depend on it, overlap and rates do",
         ));
     }
-    for device in devices.iter().filter(|d| d.difference.is_some_and(|d| d > DIFFERENCE)) {
+    for device in devices
+        .iter()
+        .filter(|d| d.difference.is_some_and(|d| d > DIFFERENCE))
+    {
         told.push(warning(
             "aggregate.readings_differ",
             format!("Two processes read {} at the same time and found energies that differ by {:.1} %", device.id, 100.0 * device.difference.unwrap_or(0.0)),
@@ -177,7 +209,9 @@ pub fn differing(parts: &[Part]) -> Vec<String> {
     let of = |part: &Part| {
         let mut all = Vec::new();
         if let Some(started) = &part.data.started {
-            of_value(&started.config, false, &mut |path, value| all.push((path.to_owned(), value.clone())));
+            of_value(&started.config, false, &mut |path, value| {
+                all.push((path.to_owned(), value.clone()))
+            });
         }
         all
     };
@@ -185,13 +219,16 @@ pub fn differing(parts: &[Part]) -> Vec<String> {
     let mut keys: BTreeSet<&str> = BTreeSet::new();
     for config in &configs {
         for (path, value) in config {
-            let elsewhere = |c: &Vec<(String, Value)>| c.iter().any(|(p, v)| p == path && v == value);
+            let elsewhere =
+                |c: &Vec<(String, Value)>| c.iter().any(|(p, v)| p == path && v == value);
             if !configs.iter().all(elsewhere) {
                 keys.insert(path);
             }
         }
     }
     let about = ["io.", "integrations.", "tags.", "experiment_name", "name"];
-    let keys = keys.into_iter().filter(|key| !about.iter().any(|a| key == a || key.starts_with(a)));
+    let keys = keys
+        .into_iter()
+        .filter(|key| !about.iter().any(|a| key == a || key.starts_with(a)));
     keys.map(str::to_owned).collect()
 }

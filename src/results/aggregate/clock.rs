@@ -66,8 +66,11 @@ pub fn join(parts: &mut [Part]) -> Result<Joined, String> {
 
 /// The median of wall minus monotonic time, and how far it moved.
 fn offset(data: &RunData) -> Option<(i128, i128)> {
-    let mut differences: Vec<i128> =
-        data.clock.iter().map(|(mono, unix)| i128::from(*unix) - i128::from(*mono)).collect();
+    let mut differences: Vec<i128> = data
+        .clock
+        .iter()
+        .map(|(mono, unix)| i128::from(*unix) - i128::from(*mono))
+        .collect();
     if differences.is_empty() {
         let at = data.started_at?;
         differences.push(i128::from(at.unix_ns) - i128::from(at.mono_ns));
@@ -84,7 +87,10 @@ fn shift(data: &mut RunData, by: i128) {
     }
     let moved = |t: u64| u64::try_from((i128::from(t) + by).max(0)).unwrap_or(u64::MAX);
     let window = |w: Window| Window::new(moved(w.start_ns), moved(w.end_ns));
-    for at in [&mut data.started_at, &mut data.last_at].into_iter().flatten() {
+    for at in [&mut data.started_at, &mut data.last_at]
+        .into_iter()
+        .flatten()
+    {
         at.mono_ns = moved(at.mono_ns);
     }
     for samples in data.samples.values_mut() {

@@ -50,7 +50,11 @@ fn key(part: &Part, source: &Source) -> Key {
         .map(|c| c.metric.clone())
         .collect();
     columns.sort();
-    (format!("{place}/{device}/{}", source.name), source.component, columns)
+    (
+        format!("{place}/{device}/{}", source.name),
+        source.component,
+        columns,
+    )
 }
 
 pub fn merge(parts: &[Part]) -> Merged {
@@ -59,7 +63,11 @@ pub fn merge(parts: &[Part]) -> Merged {
     for (index, part) in parts.iter().enumerate() {
         for source in &part.data.sources {
             // The state of a process is no part of what they have in common.
-            let Some(samples) = part.data.samples.get(&source.id).filter(|_| source.component != Component::State)
+            let Some(samples) = part
+                .data
+                .samples
+                .get(&source.id)
+                .filter(|_| source.component != Component::State)
             else {
                 continue;
             };
@@ -102,7 +110,12 @@ fn one(parts: &[Part], readers: &[Reader<'_>], merged: &mut Merged) {
         .chain((2..).map(|n| format!("{own}-{n}")))
         .find(|id| !taken(id))
         .unwrap_or_else(|| own.clone());
-    let read_in = union(readers.iter().flat_map(|r| r.windows.iter().copied()).collect());
+    let read_in = union(
+        readers
+            .iter()
+            .flat_map(|r| r.windows.iter().copied())
+            .collect(),
+    );
     let mut source = first.source.clone();
     source.id.clone_from(&id);
     for reader in readers {
@@ -117,7 +130,11 @@ fn one(parts: &[Part], readers: &[Reader<'_>], merged: &mut Merged) {
         device: source.device.clone(),
         host: part.and_then(Part::host).map(str::to_owned),
         component: source.component,
-        runs: readers.iter().filter_map(|r| parts.get(r.part)).map(|p| p.id().to_owned()).collect(),
+        runs: readers
+            .iter()
+            .filter_map(|r| parts.get(r.part))
+            .map(|p| p.id().to_owned())
+            .collect(),
         seconds: read_in.iter().map(Window::seconds).sum(),
         difference: difference(readers),
     });
@@ -139,13 +156,18 @@ struct Piece {
 /// The union of all windows, cut so that each piece lies in a cycle of one reader: of those
 /// that are in a cycle, the one that stays in it longest.
 fn cover(readers: &[Reader<'_>]) -> Vec<Piece> {
-    let all: Vec<(Window, usize)> =
-        readers.iter().enumerate().flat_map(|(n, r)| r.windows.iter().map(move |w| (*w, n))).collect();
+    let all: Vec<(Window, usize)> = readers
+        .iter()
+        .enumerate()
+        .flat_map(|(n, r)| r.windows.iter().map(move |w| (*w, n)))
+        .collect();
     let mut pieces = Vec::new();
     for stretch in union(all.iter().map(|(w, _)| *w).collect()) {
         let mut at = stretch.start_ns;
         while at < stretch.end_ns {
-            let going_on = all.iter().filter(|(w, _)| w.start_ns <= at && at < w.end_ns);
+            let going_on = all
+                .iter()
+                .filter(|(w, _)| w.start_ns <= at && at < w.end_ns);
             let Some((window, reader)) = going_on.max_by_key(|(w, _)| w.end_ns) else {
                 break;
             };
@@ -165,10 +187,14 @@ fn stitch(readers: &[Reader<'_>], pieces: &[Piece]) -> SourceSamples {
     let mut stitched = SourceSamples::default();
     let mut lifts: BTreeMap<String, f64> = BTreeMap::new();
     for (n, piece) in pieces.iter().enumerate() {
-        let Some(reader) = readers.get(piece.reader) else { continue };
+        let Some(reader) = readers.get(piece.reader) else {
+            continue;
+        };
         let before = n.checked_sub(1).and_then(|n| pieces.get(n));
         let joint = before.filter(|b| b.window.end_ns == piece.window.start_ns);
-        let goes_on = pieces.get(n + 1).is_some_and(|next| next.window.start_ns == piece.window.end_ns);
+        let goes_on = pieces
+            .get(n + 1)
+            .is_some_and(|next| next.window.start_ns == piece.window.end_ns);
         let rows = rows(reader.samples, piece.window, joint.is_some(), goes_on);
         for column in &reader.samples.columns {
             if column.metric != "sample.energy" {
@@ -189,7 +215,8 @@ fn stitch(readers: &[Reader<'_>], pieces: &[Piece]) -> SourceSamples {
                 _ => {
                     // Nobody counts what lies between: it goes on from the last value.
                     let last = stitched.column("sample.energy");
-                    let last = last.and_then(|c| c.values.iter().rev().copied().find(|v| v.is_finite()));
+                    let last =
+                        last.and_then(|c| c.values.iter().rev().copied().find(|v| v.is_finite()));
                     let values = column.values.get(rows.clone()).unwrap_or_default();
                     let first = values.iter().copied().find(|v| v.is_finite());
                     last.zip(first).map(|(last, first)| last - first)
@@ -204,9 +231,18 @@ fn stitch(readers: &[Reader<'_>], pieces: &[Piece]) -> SourceSamples {
 
 /// The rows of a piece. Where no other goes on with it, the nearest row beyond either edge
 /// belongs to it, as the edge's value lies between the two.
-fn rows(samples: &SourceSamples, window: Window, joins: bool, goes_on: bool) -> std::ops::Range<usize> {
+fn rows(
+    samples: &SourceSamples,
+    window: Window,
+    joins: bool,
+    goes_on: bool,
+) -> std::ops::Range<usize> {
     let inside = samples.rows(window.start_ns, window.end_ns);
-    let from = if joins { inside.start } else { inside.start.saturating_sub(1) };
+    let from = if joins {
+        inside.start
+    } else {
+        inside.start.saturating_sub(1)
+    };
     let to = if goes_on {
         // The next piece has the row at the joint.
         samples.t_ns.partition_point(|t| *t < window.end_ns)
@@ -228,9 +264,11 @@ fn append(
     let skip = times.partition_point(|t| last.is_some_and(|last| *t <= last));
     let rows = (rows.start + skip)..rows.end;
     let before = into.t_ns.len();
-    into.t_ns.extend(from.t_ns.get(rows.clone()).unwrap_or_default());
+    into.t_ns
+        .extend(from.t_ns.get(rows.clone()).unwrap_or_default());
     for column in &from.columns {
-        let same = |c: &ColumnSamples| c.metric == column.metric && c.attributes == column.attributes;
+        let same =
+            |c: &ColumnSamples| c.metric == column.metric && c.attributes == column.attributes;
         let index = into.columns.iter().position(same).unwrap_or_else(|| {
             into.columns.push(ColumnSamples {
                 values: vec![f64::NAN; before],
@@ -255,14 +293,19 @@ fn difference(readers: &[Reader<'_>]) -> Option<f64> {
     let mut largest: Option<f64> = None;
     for (n, a) in readers.iter().enumerate() {
         for b in readers.iter().skip(n + 1) {
-            let common: Vec<Window> =
-                a.windows.iter().flat_map(|w| b.windows.iter().filter_map(|v| w.clip(v))).collect();
+            let common: Vec<Window> = a
+                .windows
+                .iter()
+                .flat_map(|w| b.windows.iter().filter_map(|v| w.clip(v)))
+                .collect();
             let energy = |reader: &Reader<'_>| {
                 let curve = curve(reader.samples)?;
                 let covered = common.iter().filter(|w| curve.covers(**w).is_ok());
                 Some(covered.map(|w| curve.between(*w)).sum::<f64>())
             };
-            let Some((x, y)) = energy(a).zip(energy(b)) else { continue };
+            let Some((x, y)) = energy(a).zip(energy(b)) else {
+                continue;
+            };
             let larger = x.abs().max(y.abs());
             if larger > 0.0 {
                 let share = (x - y).abs() / larger;

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use super::checks;
 use super::devices::Merged;
 use super::part::Part;
-use crate::analysis::{CACHED_BASELINES, CACHED_COLUMNS, CycleData, RequestData, RunData, Window, union};
+use crate::analysis::{
+    CACHED_BASELINES, CACHED_COLUMNS, CycleData, RequestData, RunData, Window, union,
+};
+use crate::engine::ModelDescription;
 
 /// Requests of different processes have different ids.
 const APART: u64 = 1 << 40;
@@ -17,18 +20,31 @@ const APART: u64 = 1 << 40;
 /// cycle: where all begin and end together, that is a cycle of theirs.
 pub fn merge(id: &str, parts: &[Part], merged: &Merged, warnings: Vec<Warning>) -> RunData {
     let stretches = union(parts.iter().flat_map(Part::windows).collect());
-    let cycles = stretches.iter().enumerate().map(|(index, window)| cycle(index, *window, parts));
+    let cycles = stretches
+        .iter()
+        .enumerate()
+        .map(|(index, window)| cycle(index, *window, parts));
     let first = parts.first().map(|part| &part.data);
-    let started_at = parts.iter().filter_map(|p| p.data.started_at).min_by_key(|at| at.mono_ns);
-    let last_at = parts.iter().filter_map(|p| p.data.last_at).max_by_key(|at| at.mono_ns);
-    let statuses = parts.iter().map(|p| p.data.status.unwrap_or(RunStatus::Killed));
+    let started_at = parts
+        .iter()
+        .filter_map(|p| p.data.started_at)
+        .min_by_key(|at| at.mono_ns);
+    let last_at = parts
+        .iter()
+        .filter_map(|p| p.data.last_at)
+        .max_by_key(|at| at.mono_ns);
+    let statuses = parts
+        .iter()
+        .map(|p| p.data.status.unwrap_or(RunStatus::Killed));
     let status = statuses.max_by_key(|status| worse(*status));
     RunData {
         run_id: id.to_owned(),
-        started: first.and_then(|f| f.started.as_deref()).map(|s| Box::new(started(s, parts, merged))),
+        started: first
+            .and_then(|f| f.started.as_deref())
+            .map(|s| Box::new(started(s, parts, merged))),
         started_at,
         last_at,
-        model: first.and_then(|f| f.model.clone()),
+        model: model(parts),
         sources: merged.sources.clone(),
         samples: merged.samples.clone(),
         read_in: merged.read_in.clone(),
@@ -39,6 +55,25 @@ pub fn merge(id: &str, parts: &[Part], merged: &Merged, warnings: Vec<Warning>) 
         status,
         ..RunData::default()
     }
+}
+
+/// The first's, where all have the same weights and engine: of a mixture nothing may be
+/// computed from one of them.
+fn model(parts: &[Part]) -> Option<ModelDescription> {
+    let all = || parts.iter().map(|part| part.data.model.as_ref());
+    let first = all().next()??;
+    let alike = |other: Option<&ModelDescription>| {
+        other.is_some_and(|m| {
+            (&m.name, m.parameters, &m.weight_type, &m.engine)
+                == (
+                    &first.name,
+                    first.parameters,
+                    &first.weight_type,
+                    &first.engine,
+                )
+        })
+    };
+    all().all(alike).then(|| first.clone())
 }
 
 const fn worse(status: RunStatus) -> u8 {
@@ -63,11 +98,17 @@ fn cycle(index: usize, window: Window, parts: &[Part]) -> CycleData {
     };
     let mut alone = Vec::new();
     for (n, part) in parts.iter().enumerate() {
-        let within = part.data.complete_cycles().filter(|c| window.contains(&c.window));
+        let within = part
+            .data
+            .complete_cycles()
+            .filter(|c| window.contains(&c.window));
         for theirs in within {
             let requests = theirs.requests.iter().cloned().map(|request| RequestData {
                 timeline: lem_record::RequestTimeline {
-                    id: request.timeline.id.wrapping_add(APART.wrapping_mul(n as u64)),
+                    id: request
+                        .timeline
+                        .id
+                        .wrapping_add(APART.wrapping_mul(n as u64)),
                     ..request.timeline
                 },
                 ..request
@@ -82,7 +123,9 @@ fn cycle(index: usize, window: Window, parts: &[Part]) -> CycleData {
     if let [one] = alone.as_slice() {
         cycle.phases.clone_from(&one.phases);
     }
-    cycle.requests.sort_by_key(|r| (r.window.start_ns, r.timeline.id));
+    cycle
+        .requests
+        .sort_by_key(|r| (r.window.start_ns, r.timeline.id));
     cycle
 }
 
@@ -92,9 +135,14 @@ fn started(first: &RunStarted, parts: &[Part], merged: &Merged) -> RunStarted {
     for key in checks::differing(parts) {
         forget(&mut config, &key);
     }
-    let tags = first.tags.iter().filter(|(key, value)| all().all(|s| s.tags.get(*key) == Some(*value)));
+    let tags = first
+        .tags
+        .iter()
+        .filter(|(key, value)| all().all(|s| s.tags.get(*key) == Some(*value)));
     let tags: BTreeMap<String, String> = tags.map(|(k, v)| (k.clone(), v.clone())).collect();
-    let environment = if all().all(|s| s.environment.pointer("/host/hostname") == first.environment.pointer("/host/hostname")) {
+    let environment = if all().all(|s| {
+        s.environment.pointer("/host/hostname") == first.environment.pointer("/host/hostname")
+    }) {
         first.environment.clone()
     } else {
         json!({"hosts": all().map(|s| &s.environment).collect::<Vec<_>>()})
@@ -104,7 +152,10 @@ fn started(first: &RunStarted, parts: &[Part], merged: &Merged) -> RunStarted {
         config,
         tags,
         environment,
-        boot_id: first.boot_id.clone().filter(|boot| all().all(|s| s.boot_id.as_ref() == Some(boot))),
+        boot_id: first
+            .boot_id
+            .clone()
+            .filter(|boot| all().all(|s| s.boot_id.as_ref() == Some(boot))),
         pid: 0,
         sinks: BTreeMap::new(),
         provenance: BTreeMap::new(),
@@ -128,8 +179,13 @@ fn baselines(parts: &[Part], merged: &Merged) -> Option<Table> {
     let mut rows = Vec::new();
     for (part, names) in parts.iter().zip(&merged.names) {
         for idle in &part.idles {
-            let Some(name) = names.get(&idle.source) else { continue };
-            let shared = merged.devices.iter().any(|d| d.id == *name && d.runs.len() > 1);
+            let Some(name) = names.get(&idle.source) else {
+                continue;
+            };
+            let shared = merged
+                .devices
+                .iter()
+                .any(|d| d.id == *name && d.runs.len() > 1);
             if !shared {
                 rows.push(vec![
                     json!(idle.kind),

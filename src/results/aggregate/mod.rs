@@ -44,7 +44,10 @@ const IDLE: &str = "no idle power is known of every device: one that several pro
 
 /// Reads the runs of these folders, and makes one result of them.
 pub fn aggregate(folders: &[PathBuf], options: &Options) -> Result<RunResult, String> {
-    let parts = folders.iter().map(|folder| Part::read(folder)).collect::<Result<Vec<_>, _>>()?;
+    let parts = folders
+        .iter()
+        .map(|folder| Part::read(folder))
+        .collect::<Result<Vec<_>, _>>()?;
     of_parts(parts, options)
 }
 
@@ -61,7 +64,12 @@ pub fn of_parts(mut parts: Vec<Part>, options: &Options) -> Result<RunResult, St
     let completeness = checks::completeness(&parts, options);
     let overlap = checks::overlap(&parts, &joined);
     let mut warnings = mixed;
-    warnings.extend(checks::warnings(&parts, &completeness, &overlap, &merged.devices));
+    warnings.extend(checks::warnings(
+        &parts,
+        &completeness,
+        &overlap,
+        &merged.devices,
+    ));
     let id = id(&parts);
     let data = merge::merge(&id, &parts, &merged, warnings);
     let mut analysis = analyse(&data);
@@ -69,14 +77,18 @@ pub fn of_parts(mut parts: Vec<Part>, options: &Options) -> Result<RunResult, St
         if why.starts_with("the engine does not tell where prefill and decode begin") {
             return Some(APART.to_owned());
         }
-        let idle = id.contains("_corrected") || id.contains("above_bare") || id.starts_with("baseline.");
+        let idle =
+            id.contains("_corrected") || id.contains("above_bare") || id.starts_with("baseline.");
         (idle && why.starts_with("no idle baseline")).then(|| IDLE.to_owned())
     };
     analysis.run.reasons(better);
     for cycle in &mut analysis.cycles {
         cycle.sheet.reasons(better);
     }
-    let folder = parts.first().and_then(|p| p.folder.parent()).unwrap_or(Path::new("."));
+    let folder = parts
+        .first()
+        .and_then(|p| p.folder.parent())
+        .unwrap_or(Path::new("."));
     let mut result = build(&data, &analysis, Vec::new(), folder);
     result.aggregation = Some(Aggregation {
         method: METHOD.into(),

@@ -66,7 +66,10 @@ impl Part {
 
     pub fn host(&self) -> Option<&str> {
         let started = self.data.started.as_ref()?;
-        started.environment.pointer("/host/hostname").and_then(Value::as_str)
+        started
+            .environment
+            .pointer("/host/hostname")
+            .and_then(Value::as_str)
     }
 
     /// Two runs of one boot share a clock, and its devices are the same.
@@ -76,7 +79,10 @@ impl Part {
 
     /// Windows of the finished cycles.
     pub fn windows(&self) -> Vec<Window> {
-        self.data.complete_cycles().map(|cycle| cycle.window).collect()
+        self.data
+            .complete_cycles()
+            .map(|cycle| cycle.window)
+            .collect()
     }
 
     pub fn process(&self) -> Process {
@@ -87,7 +93,10 @@ impl Part {
             let time = jiff::Timestamp::from_nanosecond(i128::from(unix)).ok()?;
             Some(format!("{time:.3}"))
         };
-        let answered = self.data.complete_cycles().flat_map(|cycle| &cycle.requests);
+        let answered = self
+            .data
+            .complete_cycles()
+            .flat_map(|cycle| &cycle.requests);
         let answered = answered.filter(|r| crate::analysis::answered(r));
         Process {
             run_id: self.id().to_owned(),
@@ -99,7 +108,9 @@ impl Part {
             backend: self.data.config_str("/backend").map(str::to_owned),
             model_name: self.data.config_str("/model_name").map(str::to_owned),
             cycles: u32::try_from(windows.len()).unwrap_or(u32::MAX),
-            output_tokens: answered.map(|r| r.timeline.output_tokens).fold(0, u64::saturating_add),
+            output_tokens: answered
+                .map(|r| r.timeline.output_tokens)
+                .fold(0, u64::saturating_add),
             start: at(windows.iter().map(|w| w.start_ns).min()),
             end: at(windows.iter().map(|w| w.end_ns).max()),
         }

@@ -31,7 +31,11 @@ pub struct Sweep {
     pub unfinished: usize,
 }
 
-const METRICS: &[&str] = &["throughput.total_tokens_per_sec", "total_energy_j", "energy_per_output_token_j"];
+const METRICS: &[&str] = &[
+    "throughput.total_tokens_per_sec",
+    "total_energy_j",
+    "energy_per_output_token_j",
+];
 
 /// Looks for the points in folders of runs. A plan that lies there tells which are missing,
 /// and what each set.
@@ -40,11 +44,22 @@ pub fn find(id: &str, folders: &[PathBuf], many: &mut dyn FnMut(usize)) -> Resul
     let mut found: BTreeMap<String, (PathBuf, Vec<Value>)> = BTreeMap::new();
     let mut twice = Vec::new();
     let tag = format!("tags.{SWEEP_ID}");
-    let mut paths: Vec<String> = vec![tag, format!("tags.{KIND}"), "run_id".into(), "status".into(), "num_cycles".into()];
+    let mut paths: Vec<String> = vec![
+        tag,
+        format!("tags.{KIND}"),
+        "run_id".into(),
+        "status".into(),
+        "num_cycles".into(),
+    ];
     paths.extend(METRICS.iter().map(|m| (*m).to_owned()));
     for folder in folders {
         plan.extend(planned(id, folder));
-        let cannot = |error| format!("the folder {} cannot be read: {error}. Give folders of runs", folder.display());
+        let cannot = |error| {
+            format!(
+                "the folder {} cannot be read: {error}. Give folders of runs",
+                folder.display()
+            )
+        };
         let mut index = Index::open(folder, many).map_err(cannot)?;
         let read = index.rows(&paths, &mut |row| {
             let of = |at: usize| row.values.get(at).map(plain).unwrap_or_default();
@@ -53,14 +68,19 @@ pub fn find(id: &str, folders: &[PathBuf], many: &mut dyn FnMut(usize)) -> Resul
             }
             let run = of(2);
             let values = row.values.iter().skip(3).cloned().collect();
-            if found.insert(run.clone(), (folder.join(&row.path), values)).is_some() {
+            if found
+                .insert(run.clone(), (folder.join(&row.path), values))
+                .is_some()
+            {
                 twice.push(run);
             }
         });
         read.map_err(|error| format!("the index of {} cannot be read: {error}", folder.display()))?;
     }
     if found.is_empty() {
-        return Err(format!("no point of a sweep {id} is in these folders. Give the folders that hold its runs"));
+        return Err(format!(
+            "no point of a sweep {id} is in these folders. Give the folders that hold its runs"
+        ));
     }
     let mut parameters: Vec<&String> = plan.values().flat_map(Map::keys).collect();
     parameters.sort_unstable();
@@ -73,14 +93,22 @@ pub fn find(id: &str, folders: &[PathBuf], many: &mut dyn FnMut(usize)) -> Resul
     for (run, (_, values)) in &found {
         let set = plan.get(run);
         let mut row = vec![json!(run)];
-        row.extend(parameters.iter().map(|p| set.and_then(|s| s.get(*p)).cloned().unwrap_or_default()));
+        row.extend(
+            parameters
+                .iter()
+                .map(|p| set.and_then(|s| s.get(*p)).cloned().unwrap_or_default()),
+        );
         unfinished += usize::from(values.first().map(plain).as_deref() != Some("finished"));
         row.extend(values.iter().cloned());
         grid.rows.push(row);
     }
     Ok(Sweep {
         grid,
-        missing: plan.keys().filter(|run| !found.contains_key(*run)).cloned().collect(),
+        missing: plan
+            .keys()
+            .filter(|run| !found.contains_key(*run))
+            .cloned()
+            .collect(),
         points: found.into_values().map(|(path, _)| path).collect(),
         twice,
         unfinished,
@@ -94,8 +122,13 @@ fn planned(id: &str, folder: &Path) -> BTreeMap<String, Map<String, Value>> {
         let plan: Value = serde_json::from_slice(&text).ok()?;
         (plan.get("sweep_id").and_then(Value::as_str) == Some(id)).then_some(plan)
     };
-    let plan = [folder.join(PLAN_FILE), folder.join(id).join(PLAN_FILE)].into_iter().find_map(read);
-    let points = plan.as_ref().and_then(|p| p.get("points")).and_then(Value::as_array);
+    let plan = [folder.join(PLAN_FILE), folder.join(id).join(PLAN_FILE)]
+        .into_iter()
+        .find_map(read);
+    let points = plan
+        .as_ref()
+        .and_then(|p| p.get("points"))
+        .and_then(Value::as_array);
     let of = |point: &Value| {
         let run = point.get("run_id")?.as_str()?.to_owned();
         let set = point.get("parameters").and_then(Value::as_object).cloned();

@@ -21,8 +21,15 @@ fn board(source: &PowerSource, result: &RunResult) -> String {
     if device.starts_with("GPU-") || device.starts_with("MIG-") {
         return device.to_owned();
     }
-    let host = result.environment.pointer("/host/hostname").and_then(Value::as_str);
-    format!("{}/{device}/{}", host.unwrap_or("unknown host"), source.name)
+    let host = result
+        .environment
+        .pointer("/host/hostname")
+        .and_then(Value::as_str);
+    format!(
+        "{}/{device}/{}",
+        host.unwrap_or("unknown host"),
+        source.name
+    )
 }
 
 /// What is to be said of the gain in the comparison of two runs.

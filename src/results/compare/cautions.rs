@@ -20,7 +20,11 @@ pub fn of(results: &[RunResult]) -> Vec<String> {
     differs("the machines", host, "a difference may be theirs");
     differs(
         "the engines",
-        |r| r.model.as_ref().map(|m| format!("{} {}", m.engine, m.engine_version)),
+        |r| {
+            r.model
+                .as_ref()
+                .map(|m| format!("{} {}", m.engine, m.engine_version))
+        },
         "a difference may be theirs",
     );
     differs(
@@ -35,7 +39,10 @@ fn of_run(result: &RunResult) -> Vec<String> {
     let name = format!("{} ({})", result.name, result.run_id);
     let mut told = Vec::new();
     if result.status != RunStatus::Finished {
-        told.push(format!("{name} did not finish: it is {}", result.status.as_str()));
+        told.push(format!(
+            "{name} did not finish: it is {}",
+            result.status.as_str()
+        ));
     }
     if result.num_cycles < FEW_CYCLES {
         told.push(format!(
@@ -44,16 +51,27 @@ fn of_run(result: &RunResult) -> Vec<String> {
         ));
     }
     if !result.throttling.is_empty() {
-        let mut reasons: Vec<&str> = result.throttling.iter().map(|t| t.reason.as_str()).collect();
+        let mut reasons: Vec<&str> = result
+            .throttling
+            .iter()
+            .map(|t| t.reason.as_str())
+            .collect();
         reasons.sort_unstable();
         reasons.dedup();
         told.push(format!("{name} was throttled ({})", reasons.join(", ")));
     }
-    if result.config.pointer("/profiling/enabled").and_then(Value::as_bool) == Some(true) {
+    if result
+        .config
+        .pointer("/profiling/enabled")
+        .and_then(Value::as_bool)
+        == Some(true)
+    {
         told.push(format!("{name} was profiled, after its cycles"));
     }
     if result.requests_failed() > 0 {
-        told.push(format!("{name} has failed requests: what was not answered costs too"));
+        told.push(format!(
+            "{name} has failed requests: what was not answered costs too"
+        ));
     }
     told
 }

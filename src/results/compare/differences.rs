@@ -28,7 +28,11 @@ pub fn parameters(results: &[RunResult]) -> Vec<Difference> {
         all
     };
     let mut differences = between(&results.iter().map(of).collect::<Vec<_>>());
-    differences.retain(|d| !ELSEWHERE.iter().any(|e| d.key == *e || (e.ends_with('.') && d.key.starts_with(e))));
+    differences.retain(|d| {
+        !ELSEWHERE
+            .iter()
+            .any(|e| d.key == *e || (e.ends_with('.') && d.key.starts_with(e)))
+    });
     differences
 }
 
@@ -42,23 +46,40 @@ pub fn surroundings(results: &[RunResult]) -> Vec<Difference> {
         put("sensors", Some(sensors(result)).filter(|s| !s.is_empty()));
         put("lem", Some(result.producer.version.clone()));
         put("analysis", Some(result.producer.analysis.to_string()));
-        put("energy boundary", Some(result.producer.energy_boundary.clone()));
+        put(
+            "energy boundary",
+            Some(result.producer.energy_boundary.clone()),
+        );
         let model = result.model.as_ref();
-        put("engine", model.map(|m| format!("{} {}", m.engine, m.engine_version)));
+        put(
+            "engine",
+            model.map(|m| format!("{} {}", m.engine, m.engine_version)),
+        );
         put("device", model.map(|m| m.device.clone()));
-        put("weights", model.and_then(|m| m.sha256.clone().or_else(|| m.source.clone())));
+        put(
+            "weights",
+            model.and_then(|m| m.sha256.clone().or_else(|| m.source.clone())),
+        );
         all
     };
     between(&results.iter().map(of).collect::<Vec<_>>())
 }
 
 pub fn host(result: &RunResult) -> Option<String> {
-    let name = result.environment.pointer("/host/hostname").and_then(Value::as_str)?;
+    let name = result
+        .environment
+        .pointer("/host/hostname")
+        .and_then(Value::as_str)?;
     Some(name.to_owned())
 }
 
 fn sensors(result: &RunResult) -> String {
-    let mut names: Vec<&str> = result.sources.iter().filter(|s| s.in_total).map(|s| s.name.as_str()).collect();
+    let mut names: Vec<&str> = result
+        .sources
+        .iter()
+        .filter(|s| s.in_total)
+        .map(|s| s.name.as_str())
+        .collect();
     names.sort_unstable();
     names.join(", ")
 }
@@ -67,9 +88,16 @@ fn between(runs: &[BTreeMap<String, Value>]) -> Vec<Difference> {
     let mut keys: Vec<&String> = runs.iter().flat_map(BTreeMap::keys).collect();
     keys.sort_unstable();
     keys.dedup();
-    let of = |key: &String| runs.iter().map(|run| run.get(key).cloned().unwrap_or_default()).collect::<Vec<_>>();
+    let of = |key: &String| {
+        runs.iter()
+            .map(|run| run.get(key).cloned().unwrap_or_default())
+            .collect::<Vec<_>>()
+    };
     keys.into_iter()
-        .map(|key| Difference { key: key.clone(), values: of(key) })
+        .map(|key| Difference {
+            key: key.clone(),
+            values: of(key),
+        })
         .filter(|d| d.values.windows(2).any(|pair| pair[0] != pair[1]))
         .collect()
 }

@@ -104,14 +104,19 @@ pub fn compare(results: &[RunResult]) -> Result<Comparison, String> {
     let (Some(first), Some(reference)) = (results.first(), values.first()) else {
         return Err("there is nothing to compare".into());
     };
-    let gains: Vec<Gain> = results.iter().skip(1).map(|other| boards::gain(first, other)).collect();
+    let gains: Vec<Gain> = results
+        .iter()
+        .skip(1)
+        .map(|other| boards::gain(first, other))
+        .collect();
     let all: Vec<&Value> = values.iter().collect();
     let mut metrics: Vec<MetricRow> = fields::metrics(&all)
         .into_iter()
         .map(|metric| {
             let of_reference = cycles(reference, &metric);
             let others = values.iter().skip(1).zip(&gains);
-            let compared = others.map(|(other, gain)| one(&metric, (reference, &of_reference), other, *gain));
+            let compared =
+                others.map(|(other, gain)| one(&metric, (reference, &of_reference), other, *gain));
             MetricRow {
                 compared: compared.collect(),
                 values: values.iter().map(|value| mean_of(value, &metric)).collect(),
@@ -150,9 +155,15 @@ fn told(gains: &[Gain]) -> String {
 }
 
 fn head((index, result): (usize, &RunResult)) -> Head {
-    let letter = u8::try_from(index).ok().and_then(|i| b'A'.checked_add(i)).filter(u8::is_ascii_uppercase);
+    let letter = u8::try_from(index)
+        .ok()
+        .and_then(|i| b'A'.checked_add(i))
+        .filter(u8::is_ascii_uppercase);
     Head {
-        letter: letter.map_or_else(|| format!("run {}", index + 1), |l| char::from(l).to_string()),
+        letter: letter.map_or_else(
+            || format!("run {}", index + 1),
+            |l| char::from(l).to_string(),
+        ),
         run_id: result.run_id.clone(),
         name: result.name.clone(),
         cycles: result.num_cycles,
@@ -161,9 +172,15 @@ fn head((index, result): (usize, &RunResult)) -> Head {
 
 /// A metric's values of the finished cycles.
 fn cycles(result: &Value, metric: &Metric) -> Vec<f64> {
-    let all = result.get("cycles").and_then(Value::as_array).into_iter().flatten();
+    let all = result
+        .get("cycles")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let complete = all.filter(|cycle| cycle.get("complete").and_then(Value::as_bool) == Some(true));
-    complete.filter_map(|cycle| fields::number(cycle, metric)).collect()
+    complete
+        .filter_map(|cycle| fields::number(cycle, metric))
+        .collect()
 }
 
 fn mean_of(result: &Value, metric: &Metric) -> Option<f64> {
@@ -174,7 +191,9 @@ fn mean_of(result: &Value, metric: &Metric) -> Option<f64> {
 /// Whether a metric is made of what sensors of power read.
 fn of_power(metric: &Metric) -> bool {
     metric.shape == Shape::Quantity
-        && (metric.unit.contains('J') || metric.unit.starts_with('W') || metric.path.starts_with("carbon.emissions"))
+        && (metric.unit.contains('J')
+            || metric.unit.starts_with('W')
+            || metric.path.starts_with("carbon.emissions"))
 }
 
 fn one(metric: &Metric, (a, of_a): (&Value, &[f64]), b: &Value, gain: Gain) -> Compared {
@@ -186,11 +205,20 @@ fn one(metric: &Metric, (a, of_a): (&Value, &[f64]), b: &Value, gain: Gain) -> C
     if of_a.is_empty() || of_b.is_empty() {
         let both = mean_of(a, metric).zip(mean_of(b, metric));
         let ratio = both.map(|(a, b)| b / a).filter(|r| r.is_finite());
-        let reason = if both.is_some() { "one value a run" } else { "absent in one of them" };
-        return Compared { ratio, ..without(reason) };
+        let reason = if both.is_some() {
+            "one value a run"
+        } else {
+            "absent in one of them"
+        };
+        return Compared {
+            ratio,
+            ..without(reason)
+        };
     }
     let node = |of: &Value, pointer: &str| {
-        fields::at(of, &metric.path).and_then(|n| n.pointer(pointer)).cloned()
+        fields::at(of, &metric.path)
+            .and_then(|n| n.pointer(pointer))
+            .cloned()
     };
     let how = |of: &Value| node(of, "/how");
     let mut relative = Some(0.0);

@@ -53,7 +53,10 @@ pub fn ratio(a: &[f64], b: &[f64], gain: f64) -> Option<Ratio> {
     Some(Ratio {
         value,
         interval: spread.and_then(|(low, high)| {
-            interval(value - (value - low).hypot(systematic), value + (high - value).hypot(systematic))
+            interval(
+                value - (value - low).hypot(systematic),
+                value + (high - value).hypot(systematic),
+            )
         }),
         p: sides.and_then(|(a, b)| welch(&a, &b, b.mean * gain)),
     })
@@ -74,7 +77,10 @@ fn fieller(a: &Side, b: &Side, value: f64) -> Option<(f64, f64)> {
     if g >= 1.0 {
         return None;
     }
-    let half = t / a.mean.abs() * (b.variance + value * value * a.variance - g * b.variance).max(0.0).sqrt();
+    let half = t / a.mean.abs()
+        * (b.variance + value * value * a.variance - g * b.variance)
+            .max(0.0)
+            .sqrt();
     // The middle lies beyond the estimate where the lower mean is uncertain.
     Some(((value - half) / (1.0 - g), (value + half) / (1.0 - g)))
 }
@@ -155,12 +161,26 @@ mod tests {
         for case in golden().ratios {
             let ours = ratio(&case.a, &case.b, 0.0).unwrap();
             assert!(near(ours.value, case.ratio), "{}: {ours:?}", case.name);
-            assert!(near(ours.p.unwrap(), case.p), "{}: p {:?}, not {}", case.name, ours.p, case.p);
+            assert!(
+                near(ours.p.unwrap(), case.p),
+                "{}: p {:?}, not {}",
+                case.name,
+                ours.p,
+                case.p
+            );
             match (ours.interval, case.interval) {
                 (Some(i), Some((low, high))) => {
-                    assert!(near(i.low, low) && near(i.high, high), "{}: {i:?}, not {low} {high}", case.name);
+                    assert!(
+                        near(i.low, low) && near(i.high, high),
+                        "{}: {i:?}, not {low} {high}",
+                        case.name
+                    );
                 }
-                (ours, theirs) => assert!(ours.is_none() && theirs.is_none(), "{}: {ours:?} {theirs:?}", case.name),
+                (ours, theirs) => assert!(
+                    ours.is_none() && theirs.is_none(),
+                    "{}: {ours:?} {theirs:?}",
+                    case.name
+                ),
             }
         }
     }

@@ -12,7 +12,8 @@ use crate::results::show::wrapped;
 /// The keys that differ, a column a run.
 pub fn parameters_grid(comparison: &Comparison, differences: &[Difference]) -> Grid {
     let mut grid = Grid::new("Parameters", &["parameter"]);
-    grid.columns.extend(comparison.runs.iter().map(|run| run.letter.clone()));
+    grid.columns
+        .extend(comparison.runs.iter().map(|run| run.letter.clone()));
     for difference in differences {
         let mut row = vec![json!(difference.key)];
         row.extend(difference.values.iter().cloned());
@@ -25,8 +26,12 @@ pub fn parameters_grid(comparison: &Comparison, differences: &[Difference]) -> G
 pub fn metrics_grid(comparison: &Comparison, format: GridFormat) -> Grid {
     let exact = format == GridFormat::Csv;
     let mut grid = Grid::new("Metrics", &["metric", "unit"]);
-    grid.columns.extend(comparison.runs.iter().map(|run| run.letter.clone()));
-    let first = comparison.runs.first().map_or("A", |run| run.letter.as_str());
+    grid.columns
+        .extend(comparison.runs.iter().map(|run| run.letter.clone()));
+    let first = comparison
+        .runs
+        .first()
+        .map_or("A", |run| run.letter.as_str());
     for run in comparison.runs.iter().skip(1) {
         let name = format!("{}/{first}", run.letter);
         grid.columns.push(name.clone());
@@ -53,7 +58,9 @@ pub fn metrics_grid(comparison: &Comparison, format: GridFormat) -> Grid {
                 row.push(Value::String(range(interval)));
             }
             let verdict = compared.verdict.map(Verdict::as_str).map(str::to_owned);
-            row.push(json!(verdict.or_else(|| compared.reason.as_ref().map(|r| format!("({r})")))));
+            row.push(json!(
+                verdict.or_else(|| compared.reason.as_ref().map(|r| format!("({r})")))
+            ));
         }
         grid.rows.push(row);
     }
@@ -67,10 +74,26 @@ pub fn render(comparison: &Comparison, format: GridFormat) -> String {
         GridFormat::Csv => metrics.render(format),
         GridFormat::Table | GridFormat::Markdown | GridFormat::Latex => {
             let mut out = String::new();
-            let comment = if format == GridFormat::Latex { "% " } else { "" };
+            let comment = if format == GridFormat::Latex {
+                "% "
+            } else {
+                ""
+            };
             for run in &comparison.runs {
-                let line = format!("{comment}{}: {} ({}), {} cycles", run.letter, run.name, run.run_id, run.cycles);
-                let _ = writeln!(out, "{}{}", safe(&line), if format == GridFormat::Markdown { "  " } else { "" });
+                let line = format!(
+                    "{comment}{}: {} ({}), {} cycles",
+                    run.letter, run.name, run.run_id, run.cycles
+                );
+                let _ = writeln!(
+                    out,
+                    "{}{}",
+                    safe(&line),
+                    if format == GridFormat::Markdown {
+                        "  "
+                    } else {
+                        ""
+                    }
+                );
             }
             for (title, differences) in [
                 ("Parameters that differ", &comparison.parameters),
@@ -81,13 +104,27 @@ pub fn render(comparison: &Comparison, format: GridFormat) -> String {
                     let _ = write!(out, "\n{comment}{title}\n\n{}", grid.render(format));
                 }
             }
-            let _ = write!(out, "\n{comment}Metrics, mean of a cycle\n\n{}", metrics.render(format));
+            let _ = write!(
+                out,
+                "\n{comment}Metrics, mean of a cycle\n\n{}",
+                metrics.render(format)
+            );
             out.push('\n');
             for warning in &comparison.warnings {
-                wrapped(&mut out, &safe(warning), &format!("{comment}! "), &format!("{comment}  "));
+                wrapped(
+                    &mut out,
+                    &safe(warning),
+                    &format!("{comment}! "),
+                    &format!("{comment}  "),
+                );
             }
             for line in &comparison.method {
-                wrapped(&mut out, line, &format!("{comment}– "), &format!("{comment}  "));
+                wrapped(
+                    &mut out,
+                    line,
+                    &format!("{comment}– "),
+                    &format!("{comment}  "),
+                );
             }
             out
         }
@@ -96,5 +133,7 @@ pub fn render(comparison: &Comparison, format: GridFormat) -> String {
 
 /// Names come from outside.
 fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }

@@ -36,10 +36,23 @@ fn what_differs_is_said_only_where_the_cycles_show_it() {
     let quiet = run("a", &[50.0, 50.1, 49.9, 50.05]);
     let louder = run("b", &[60.0, 60.1, 59.9, 60.05]);
     let comparison = compare(&[quiet.clone(), louder]).unwrap();
-    assert_eq!(verdict(&comparison, "total_energy_j"), Some(Verdict::Higher));
-    assert_eq!(verdict(&comparison, "efficiency.tokens_per_joule"), Some(Verdict::Lower));
-    assert_eq!(verdict(&comparison, "prefill_time_ms"), Some(Verdict::NoDifferenceShown));
-    let row = comparison.metrics.iter().find(|m| m.path == "total_energy_j").unwrap();
+    assert_eq!(
+        verdict(&comparison, "total_energy_j"),
+        Some(Verdict::Higher)
+    );
+    assert_eq!(
+        verdict(&comparison, "efficiency.tokens_per_joule"),
+        Some(Verdict::Lower)
+    );
+    assert_eq!(
+        verdict(&comparison, "prefill_time_ms"),
+        Some(Verdict::NoDifferenceShown)
+    );
+    let row = comparison
+        .metrics
+        .iter()
+        .find(|m| m.path == "total_energy_j")
+        .unwrap();
     let ratio = row.compared[0].ratio.unwrap();
     assert!((ratio - 70.0125 / 60.0125).abs() < 1e-4, "{ratio}");
     // The same model of the same processor: its gain of 50 % is in neither.
@@ -47,7 +60,10 @@ fn what_differs_is_said_only_where_the_cycles_show_it() {
     assert!(comparison.method[1].contains("cancels"));
     let scattered = run("c", &[30.0, 80.0, 45.0, 65.0]);
     let comparison = compare(&[quiet, scattered]).unwrap();
-    assert_eq!(verdict(&comparison, "total_energy_j"), Some(Verdict::NoDifferenceShown));
+    assert_eq!(
+        verdict(&comparison, "total_energy_j"),
+        Some(Verdict::NoDifferenceShown)
+    );
 }
 
 #[test]
@@ -56,8 +72,16 @@ fn the_gain_of_two_boards_is_in_the_interval() {
     let mut elsewhere = run("b", &[60.0, 60.1, 59.9, 60.05]);
     elsewhere.environment = json!({"host": {"hostname": "b"}});
     let comparison = compare(&[quiet, elsewhere]).unwrap();
-    assert_eq!(verdict(&comparison, "total_energy_j"), Some(Verdict::NoDifferenceShown));
-    assert!(comparison.warnings.iter().any(|w| w.starts_with("the machines differ")));
+    assert_eq!(
+        verdict(&comparison, "total_energy_j"),
+        Some(Verdict::NoDifferenceShown)
+    );
+    assert!(
+        comparison
+            .warnings
+            .iter()
+            .any(|w| w.starts_with("the machines differ"))
+    );
     assert!(comparison.method[1].contains("different sensors"));
 }
 
@@ -66,11 +90,21 @@ fn a_single_cycle_and_a_run_that_was_killed_are_told() {
     let mut one = run("one", &[50.0]);
     one.status = lem_record::RunStatus::Killed;
     let comparison = compare(&[run("a", &[50.0, 51.0, 50.5]), one]).unwrap();
-    let row = comparison.metrics.iter().find(|m| m.path == "total_energy_j").unwrap();
+    let row = comparison
+        .metrics
+        .iter()
+        .find(|m| m.path == "total_energy_j")
+        .unwrap();
     assert!(row.compared[0].ratio.is_some() && row.compared[0].verdict.is_none());
-    assert_eq!(row.compared[0].reason.as_deref(), Some("a single cycle has no interval"));
+    assert_eq!(
+        row.compared[0].reason.as_deref(),
+        Some("a single cycle has no interval")
+    );
     let told = comparison.warnings.join("\n");
-    assert!(told.contains("1 finished cycles") && told.contains("killed"), "{told}");
+    assert!(
+        told.contains("1 finished cycles") && told.contains("killed"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -79,9 +113,19 @@ fn measured_and_modelled_joules_are_not_judged() {
     let mut measured = run("b", &[60.0, 60.1, 59.9]);
     measured.numbers.total_energy_j.how = Some(lem_record::How::Measured);
     let comparison = compare(&[modelled, measured]).unwrap();
-    let row = comparison.metrics.iter().find(|m| m.path == "total_energy_j").unwrap();
+    let row = comparison
+        .metrics
+        .iter()
+        .find(|m| m.path == "total_energy_j")
+        .unwrap();
     assert_eq!(row.compared[0].verdict, None);
-    assert!(row.compared[0].reason.as_ref().unwrap().contains("modelled"));
+    assert!(
+        row.compared[0]
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("modelled")
+    );
 }
 
 #[test]
@@ -92,14 +136,30 @@ fn only_the_parameters_that_differ_are_shown_in_every_format() {
     b.config["io"] = json!({"results_dir": "elsewhere"});
     b.config["new"] = json!(true);
     let comparison = compare(&[a, b]).unwrap();
-    let keys: Vec<&str> = comparison.parameters.iter().map(|d| d.key.as_str()).collect();
+    let keys: Vec<&str> = comparison
+        .parameters
+        .iter()
+        .map(|d| d.key.as_str())
+        .collect();
     assert_eq!(keys, ["max_output_tokens", "new"]);
     assert_eq!(comparison.parameters[0].values, [json!(5), json!(6)]);
-    for format in [GridFormat::Table, GridFormat::Markdown, GridFormat::Latex, GridFormat::Csv, GridFormat::Json] {
+    for format in [
+        GridFormat::Table,
+        GridFormat::Markdown,
+        GridFormat::Latex,
+        GridFormat::Csv,
+        GridFormat::Json,
+    ] {
         let text = super::render(&comparison, format);
-        assert!(text.contains("no difference shown") || text.contains("no_difference_shown"), "{text}");
+        assert!(
+            text.contains("no difference shown") || text.contains("no_difference_shown"),
+            "{text}"
+        );
         assert!(format == GridFormat::Csv || text.contains("max"), "{text}");
     }
     let latex = super::render(&comparison, GridFormat::Latex);
-    assert!(latex.contains("max\\_output\\_tokens") && latex.contains("\\toprule"), "{latex}");
+    assert!(
+        latex.contains("max\\_output\\_tokens") && latex.contains("\\toprule"),
+        "{latex}"
+    );
 }

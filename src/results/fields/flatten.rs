@@ -278,7 +278,10 @@ mod tests {
     fn what_is_torn_or_hostile_is_an_error_and_no_crash() {
         let mut nothing = |_: &str, _: &Value| {};
         for text in ["", "{", "{\"a\": tru", "[1,2", "{} {}"] {
-            assert!(flatten(text.as_bytes(), true, &mut nothing).is_err(), "{text}");
+            assert!(
+                flatten(text.as_bytes(), true, &mut nothing).is_err(),
+                "{text}"
+            );
         }
         let deep = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
         assert!(flatten(deep.as_bytes(), false, &mut nothing).is_err());

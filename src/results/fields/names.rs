@@ -14,6 +14,8 @@ static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(RunResul
 
 /// What a query offers besides the fields of a result.
 pub const OWN: &[&str] = &["folder", "owed", "problem"];
+/// Below these a result may have anything.
+const ANYTHING: &[&str] = &["exports.", "thermal.", "legacy."];
 /// Short names.
 const SHORT: &[(&str, &str)] = &[("id", "run_id")];
 
@@ -31,7 +33,10 @@ const DEPRECATED: &[(&str, &str)] = &[
 
 /// The name of today for one of version 2.
 pub fn deprecated_name(name: &str) -> Option<&'static str> {
-    DEPRECATED.iter().find(|(old, _)| *old == name).map(|(_, new)| *new)
+    DEPRECATED
+        .iter()
+        .find(|(old, _)| *old == name)
+        .map(|(_, new)| *new)
 }
 
 /// The fields that there are: those of the schema, and those that these runs have.
@@ -64,13 +69,21 @@ impl Known {
     /// Whether it is a field: in a run, by the schema, or by the configuration's keys.
     pub fn has(&self, path: &str) -> bool {
         OWN.contains(&path)
+            || ANYTHING.iter().any(|begin| path.starts_with(begin))
             || self.seen.contains(path)
-            || path.strip_prefix("config.").is_some_and(|key| keys().row(key).is_some())
+            || path
+                .strip_prefix("config.")
+                .is_some_and(|key| keys().row(key).is_some())
             || in_schema(&SCHEMA, path)
     }
 
     /// The path that a person means by a name.
     pub fn resolve(&self, name: &str) -> Result<Resolved, String> {
+        // A quantity's number stands under the quantity's own path.
+        let quantity = name
+            .strip_suffix(".value")
+            .filter(|q| !self.seen.contains(name) && self.has(q));
+        let name = quantity.unwrap_or(name);
         let plain = |path: String| Ok(Resolved { path, note: None });
         if self.seen.contains(name) {
             return plain(name.to_owned());
@@ -96,7 +109,10 @@ impl Known {
         if let Some(new) = deprecated_name(name) {
             let note = format!("{name} is the name of version 2; it is {new} now");
             let path = new.to_owned();
-            return Ok(Resolved { path, note: Some(note) });
+            return Ok(Resolved {
+                path,
+                note: Some(note),
+            });
         }
         match self.ending_in(name).as_slice() {
             [one] => plain(one.clone()),
@@ -121,7 +137,11 @@ impl Known {
 
     fn unknown(&self, name: &str) -> String {
         let schema = schema_paths();
-        let config: Vec<String> = keys().rows.iter().map(|row| format!("config.{}", row.path)).collect();
+        let config: Vec<String> = keys()
+            .rows
+            .iter()
+            .map(|row| format!("config.{}", row.path))
+            .collect();
         let ids = lem_record::catalogue::METRICS.iter().map(|def| def.id);
         let all = schema
             .iter()
@@ -137,9 +157,15 @@ impl Known {
             near.push(found.to_owned());
         }
         // By the last word alone, where no path was written.
-        let words: Vec<(String, &str)> = candidates.iter().map(|path| (short(path), *path)).collect();
-        if let Some(word) = suggest::nearest(&short(name), words.iter().map(|(word, _)| word.as_str())) {
-            let paths = words.iter().filter(|(short, _)| short == word).map(|(_, path)| *path);
+        let words: Vec<(String, &str)> =
+            candidates.iter().map(|path| (short(path), *path)).collect();
+        if let Some(word) =
+            suggest::nearest(&short(name), words.iter().map(|(word, _)| word.as_str()))
+        {
+            let paths = words
+                .iter()
+                .filter(|(short, _)| short == word)
+                .map(|(_, path)| *path);
             for path in paths {
                 if near.len() < 3 && !near.iter().any(|n| n == path) {
                     near.push(path.to_owned());
@@ -162,7 +188,9 @@ impl Known {
 fn in_schema(node: &Value, path: &str) -> bool {
     if let Some(target) = node.get("$ref").and_then(Value::as_str) {
         let pointer = target.strip_prefix('#').unwrap_or(target);
-        return SCHEMA.pointer(pointer).is_some_and(|node| in_schema(node, path));
+        return SCHEMA
+            .pointer(pointer)
+            .is_some_and(|node| in_schema(node, path));
     }
     if path.is_empty() {
         return true;
@@ -186,9 +214,9 @@ fn in_schema(node: &Value, path: &str) -> bool {
     // A map: its names may hold dots.
     if let Some(value) = node.get("additionalProperties").filter(|v| v.is_object()) {
         let ends = path.match_indices('.').map(|(dot, _)| dot + 1);
-        return ends.chain([path.len()]).any(|at| {
-            path.get(at..).is_some_and(|rest| in_schema(value, rest))
-        });
+        return ends
+            .chain([path.len()])
+            .any(|at| path.get(at..).is_some_and(|rest| in_schema(value, rest)));
     }
     false
 }
@@ -243,19 +271,31 @@ mod tests {
 
     #[test]
     fn paths_ids_bare_names_and_old_names_lead_to_fields() {
-        let known = Known::seen(["config.model_name", "tags.team", "environment.host.hostname"]);
+        let known = Known::seen([
+            "config.model_name",
+            "tags.team",
+            "environment.host.hostname",
+        ]);
         for (name, expected) in [
             ("status", "status"),
             ("decode_energy_j", "decode_energy_j"),
-            ("decode_energy_j.interval.low", "decode_energy_j.interval.low"),
+            (
+                "decode_energy_j.interval.low",
+                "decode_energy_j.interval.low",
+            ),
             ("cycles.0.duration_s", "cycles.0.duration_s"),
-            ("intervals.latency.ttft_ms.mean.low", "intervals.latency.ttft_ms.mean.low"),
+            (
+                "intervals.latency.ttft_ms.mean.low",
+                "intervals.latency.ttft_ms.mean.low",
+            ),
             ("energy.per_output_token", "energy_per_output_token_j"),
             ("batching.batch_size", "config.batching.batch_size"),
             ("batch_size", "config.batching.batch_size"),
             ("team", "tags.team"),
             ("hostname", "environment.host.hostname"),
             ("engine.queue", "engine.engine.queue"),
+            ("decode_energy_j.value", "decode_energy_j"),
+            ("exports.0.sink", "exports.0.sink"),
             ("owed", "owed"),
             ("id", "run_id"),
         ] {
@@ -271,11 +311,17 @@ mod tests {
         let known = Known::schema();
         let why = |name: &str| known.resolve(name).unwrap_err();
         let told = why("decode_enrgy_j");
-        assert!(told.contains("did you mean") && told.contains("`decode_energy_j`"), "{told}");
+        assert!(
+            told.contains("did you mean") && told.contains("`decode_energy_j`"),
+            "{told}"
+        );
         assert!(why("batchsize").contains("config.batching.batch_size"));
         assert!(why("config.no_such_key").contains("no field config.no_such_key"));
         let enabled = why("enabled");
-        assert!(enabled.contains("ambiguous") && enabled.contains("config."), "{enabled}");
+        assert!(
+            enabled.contains("ambiguous") && enabled.contains("config."),
+            "{enabled}"
+        );
         assert!(!known.has("cycles.x.duration_s"));
         let far = why("qqqq");
         assert!(far.contains("no field qqqq. docs/result.md"), "{far}");

@@ -64,7 +64,11 @@ impl Grid {
 
     /// Whether a column holds numbers, and nothing else.
     fn numeric(&self, column: usize) -> bool {
-        let mut cells = self.rows.iter().filter_map(|row| row.get(column)).filter(|v| !v.is_null());
+        let mut cells = self
+            .rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .filter(|v| !v.is_null());
         let mut any = false;
         cells.all(|cell| {
             any = true;
@@ -93,7 +97,8 @@ mod tests {
 
     fn grid() -> Grid {
         let mut grid = Grid::new("Runs", &["name", "energy_j"]);
-        grid.rows.push(vec![json!("50% of a_b & \"c\", d|e"), json!(12.345_678)]);
+        grid.rows
+            .push(vec![json!("50% of a_b & \"c\", d|e"), json!(12.345_678)]);
         grid.rows.push(vec![json!("two\nlines <b>"), Value::Null]);
         grid
     }
@@ -110,11 +115,22 @@ mod tests {
     #[test]
     fn latex_escapes_and_has_rules() {
         let text = grid().render(GridFormat::Latex);
-        assert!(text.contains("\\begin{tabular}{lr}") && text.contains("\\toprule"), "{text}");
-        assert!(text.contains("50\\% of a\\_b \\& \"c\", d|e & 12.35 \\\\"), "{text}");
-        assert!(text.contains("two lines \\textless{}b\\textgreater{} & -- \\\\"), "{text}");
+        assert!(
+            text.contains("\\begin{tabular}{lr}") && text.contains("\\toprule"),
+            "{text}"
+        );
+        assert!(
+            text.contains("50\\% of a\\_b \\& \"c\", d|e & 12.35 \\\\"),
+            "{text}"
+        );
+        assert!(
+            text.contains("two lines \\textless{}b\\textgreater{} & -- \\\\"),
+            "{text}"
+        );
         let mut hostile = Grid::new("", &["x"]);
-        hostile.rows.push(vec![json!("\\input{/etc/passwd} $x^2$ ~ #1 {}")]);
+        hostile
+            .rows
+            .push(vec![json!("\\input{/etc/passwd} $x^2$ ~ #1 {}")]);
         let text = hostile.render(GridFormat::Latex);
         assert!(
             text.contains("\\textbackslash{}input\\{/etc/passwd\\} \\$x\\textasciicircum{}2\\$ \\textasciitilde{} \\#1 \\{\\}"),
@@ -125,9 +141,15 @@ mod tests {
     #[test]
     fn markdown_cannot_be_broken_out_of() {
         let text = grid().render(GridFormat::Markdown);
-        assert!(text.contains("d\\|e") && text.contains("&lt;b&gt;"), "{text}");
+        assert!(
+            text.contains("d\\|e") && text.contains("&lt;b&gt;"),
+            "{text}"
+        );
         assert_eq!(text.lines().count(), 4, "{text}");
-        assert!(text.lines().nth(1).is_some_and(|l| l == "| --- | ---: |"), "{text}");
+        assert!(
+            text.lines().nth(1).is_some_and(|l| l == "| --- | ---: |"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -141,7 +163,13 @@ mod tests {
     #[test]
     fn an_empty_table_is_one_in_every_format() {
         let empty = Grid::new("Runs", &["a", "b"]);
-        for format in [GridFormat::Table, GridFormat::Json, GridFormat::Csv, GridFormat::Markdown, GridFormat::Latex] {
+        for format in [
+            GridFormat::Table,
+            GridFormat::Json,
+            GridFormat::Csv,
+            GridFormat::Markdown,
+            GridFormat::Latex,
+        ] {
             assert!(!empty.render(format).is_empty(), "{format:?}");
         }
     }

@@ -75,7 +75,11 @@ pub fn markdown(grid: &Grid) -> String {
         }
         safe
     };
-    let _ = writeln!(out, "| {} |", joined(grid.columns.iter().map(|c| escaped(c)), " | "));
+    let _ = writeln!(
+        out,
+        "| {} |",
+        joined(grid.columns.iter().map(|c| escaped(c)), " | ")
+    );
     let rules = (0..grid.columns.len()).map(|at| if grid.numeric(at) { "---:" } else { "---" });
     let _ = writeln!(out, "| {} |", joined(rules.map(str::to_owned), " | "));
     for row in &grid.rows {
@@ -90,10 +94,16 @@ pub fn markdown(grid: &Grid) -> String {
 
 pub fn latex(grid: &Grid) -> String {
     let mut out = String::new();
-    let columns: String = (0..grid.columns.len()).map(|at| if grid.numeric(at) { 'r' } else { 'l' }).collect();
+    let columns: String = (0..grid.columns.len())
+        .map(|at| if grid.numeric(at) { 'r' } else { 'l' })
+        .collect();
     let _ = writeln!(out, "% needs \\usepackage{{booktabs}}");
     let _ = writeln!(out, "\\begin{{tabular}}{{{columns}}}\n\\toprule");
-    let _ = writeln!(out, "{} \\\\\n\\midrule", joined(grid.columns.iter().map(|c| tex(c)), " & "));
+    let _ = writeln!(
+        out,
+        "{} \\\\\n\\midrule",
+        joined(grid.columns.iter().map(|c| tex(c)), " & ")
+    );
     for row in &grid.rows {
         let cells = row.iter().map(|value| match cell(value) {
             text if text.is_empty() => "--".to_owned(),
@@ -132,7 +142,9 @@ fn tex(text: &str) -> String {
 /// A name from outside may hold anything; control characters would break the lines, or
 /// the terminal.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn joined(cells: impl Iterator<Item = String>, with: &str) -> String {

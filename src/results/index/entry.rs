@@ -60,9 +60,13 @@ fn of_folder(folder: &Path, brief: bool, put: &mut Put<'_>) -> (bool, Option<Str
 
 fn of_file(path: &Path, brief: bool, put: &mut Put<'_>) -> Result<(), String> {
     let refused = |why: String| format!("{} cannot be read: {why}", path.display());
-    let bytes = fs::metadata(path).map_err(|e| refused(e.to_string()))?.len();
+    let bytes = fs::metadata(path)
+        .map_err(|e| refused(e.to_string()))?
+        .len();
     if bytes > MOST_BYTES {
-        return Err(refused(format!("it has {bytes} bytes, more than any result")));
+        return Err(refused(format!(
+            "it has {bytes} bytes, more than any result"
+        )));
     }
     let text = fs::read(path).map_err(|e| refused(e.to_string()))?;
     let mut version = false;
@@ -118,7 +122,11 @@ fn going_on(folder: &Path, put: &mut Put<'_>) -> Result<(), String> {
 pub fn owing(folder: &Path, exports: &[Value]) -> Vec<String> {
     let mut sinks = Vec::new();
     let mut told = Vec::new();
-    for entry in fs::read_dir(folder.join(DELIVERY_FOLDER)).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(folder.join(DELIVERY_FOLDER))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let name = entry.file_name();
         let Some(sink) = name.to_str().and_then(|n| n.strip_suffix(".json")) else {
             continue;
@@ -150,7 +158,8 @@ fn owed(folder: &Path, put: &mut Put<'_>) {
         exports: Vec<Value>,
     }
     let text = fs::read(folder.join(RESULT_FILE)).unwrap_or_default();
-    let exports = serde_json::from_slice::<Exports>(&text).map_or_else(|_| Vec::new(), |e| e.exports);
+    let exports =
+        serde_json::from_slice::<Exports>(&text).map_or_else(|_| Vec::new(), |e| e.exports);
     let sinks = owing(folder, &exports);
     if !sinks.is_empty() {
         put("owed", &Value::String(sinks.join(", ")));

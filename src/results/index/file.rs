@@ -25,8 +25,14 @@ const MOST_LINE: usize = 64 << 20;
 /// One line that was read.
 pub enum Line {
     Key(String),
-    Run { path: String, stamp: Stamp, values: Vec<Value> },
-    End { runs: u64 },
+    Run {
+        path: String,
+        stamp: Stamp,
+        values: Vec<Value>,
+    },
+    End {
+        runs: u64,
+    },
 }
 
 /// Reads an index from its start.
@@ -82,7 +88,9 @@ impl<R: BufRead> Reader<R> {
     fn read(&mut self) -> Result<(), Foreign> {
         self.line.clear();
         let mut limited = io::Read::take(&mut self.from, MOST_LINE as u64);
-        let read = limited.read_until(b'\n', &mut self.line).map_err(|_| Foreign)?;
+        let read = limited
+            .read_until(b'\n', &mut self.line)
+            .map_err(|_| Foreign)?;
         if read == 0 || self.line.last() != Some(&b'\n') {
             return Err(Foreign);
         }
@@ -123,7 +131,10 @@ impl<W: Write> Writer<W> {
 
     pub fn run(&mut self, path: &str, stamp: Stamp, fields: &[(usize, Value)]) -> io::Result<()> {
         self.runs += 1;
-        let flat: Vec<Value> = fields.iter().flat_map(|(key, value)| [json!(key), value.clone()]).collect();
+        let flat: Vec<Value> = fields
+            .iter()
+            .flat_map(|(key, value)| [json!(key), value.clone()])
+            .collect();
         serde_json::to_writer(&mut self.to, &(path, stamp, flat))?;
         self.to.write_all(b"\n")
     }

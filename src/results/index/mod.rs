@@ -73,7 +73,8 @@ impl Index {
     /// before that begins.
     pub fn open(root: &Path, many: &mut dyn FnMut(usize)) -> io::Result<Self> {
         let found = scan::scan(root)?;
-        let mut missing: HashMap<&str, &Found> = found.iter().map(|f| (f.path.as_str(), f)).collect();
+        let mut missing: HashMap<&str, &Found> =
+            found.iter().map(|f| (f.path.as_str(), f)).collect();
         let old = Old::read(&root.join(FILE), &mut missing).unwrap_or_default();
         if old.file.is_none() {
             missing = found.iter().map(|f| (f.path.as_str(), f)).collect();
@@ -95,8 +96,15 @@ impl Index {
     /// Every run with the fields of these paths. The values of a path that the index leaves
     /// out are absent here.
     pub fn rows(&mut self, paths: &[String], each: &mut dyn FnMut(Row)) -> io::Result<()> {
-        let by_key = self.keys.iter().map(|key| paths.iter().position(|p| p == key)).collect();
-        let slots = Slots { by_key, count: paths.len() };
+        let by_key = self
+            .keys
+            .iter()
+            .map(|key| paths.iter().position(|p| p == key))
+            .collect();
+        let slots = Slots {
+            by_key,
+            count: paths.len(),
+        };
         let torn = |_| io::Error::other("the index changed while it was read; try again");
         let from: Box<dyn Read + '_> = match &mut self.store {
             Store::File(file) => {
@@ -171,7 +179,12 @@ fn renew(root: &Path, mut old: Old, missing: &[&Found], runs: usize) -> io::Resu
     static MADE: AtomicUsize = AtomicUsize::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let temporary = root.join(format!("{FILE}.{}-{number}.new", std::process::id()));
-    let made = File::options().read(true).write(true).create(true).truncate(true).open(&temporary);
+    let made = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&temporary);
     let index = |keys, store| Index {
         root: root.to_owned(),
         keys,
@@ -182,9 +195,16 @@ fn renew(root: &Path, mut old: Old, missing: &[&Found], runs: usize) -> io::Resu
         let (bytes, keys) = fill(root, &mut old, missing, Vec::new())?;
         return Ok(index(keys, Store::Memory(bytes)));
     };
-    let filled = fill(root, &mut old, missing, BufWriter::with_capacity(1 << 18, file));
+    let filled = fill(
+        root,
+        &mut old,
+        missing,
+        BufWriter::with_capacity(1 << 18, file),
+    );
     let placed = filled.and_then(|(writer, keys)| {
-        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let file = writer
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
         fs::rename(&temporary, root.join(FILE))?;
         Ok((file, keys))
     });
@@ -256,7 +276,11 @@ fn fill<W: Write>(
                 numbered.push((number, value));
             }
             // A run that goes on is read again each time.
-            let stamp = if fields.lasting { found.stamp } else { scan::Stamp::default() };
+            let stamp = if fields.lasting {
+                found.stamp
+            } else {
+                scan::Stamp::default()
+            };
             writer.run(&found.path, stamp, &numbered)?;
         }
         Ok::<(), io::Error>(())

@@ -48,11 +48,19 @@ pub fn scan(root: &Path) -> io::Result<Vec<Found>> {
             if name.ends_with(RESULT_SUFFIX) {
                 let meta = fs::metadata(&full).ok().filter(Metadata::is_file);
                 let stamp = meta.map(|meta| stamp(&meta, None));
-                found.extend(stamp.and_then(|stamp| Some(Found { path: text(&path)?, stamp })));
+                found.extend(stamp.and_then(|stamp| {
+                    Some(Found {
+                        path: text(&path)?,
+                        stamp,
+                    })
+                }));
                 continue;
             }
             // A link to a folder is a folder; the depth keeps a circle from being one.
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink()) {
+            if !entry
+                .file_type()
+                .is_ok_and(|kind| kind.is_dir() || kind.is_symlink())
+            {
                 continue;
             }
             match of_folder(&full) {
@@ -68,7 +76,9 @@ pub fn scan(root: &Path) -> io::Result<Vec<Found>> {
 
 /// The stamp of a run's folder; `None` where it is none.
 pub fn of_folder(folder: &Path) -> Option<Stamp> {
-    let log = fs::metadata(folder.join(RECORDS_FILE)).ok().filter(Metadata::is_file)?;
+    let log = fs::metadata(folder.join(RECORDS_FILE))
+        .ok()
+        .filter(Metadata::is_file)?;
     let result = fs::metadata(folder.join(RESULT_FILE)).ok();
     // Cursors are replaced by renaming, which is a change to their folder.
     let delivery = fs::metadata(folder.join(DELIVERY_FOLDER)).ok();
@@ -76,7 +86,11 @@ pub fn of_folder(folder: &Path) -> Option<Stamp> {
 }
 
 fn stamp(meta: &Metadata, delivery: Option<&Metadata>) -> Stamp {
-    let at = |meta: &Metadata| meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
+    let at = |meta: &Metadata| {
+        meta.mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(meta.mtime_nsec())
+    };
     Stamp(at(meta), meta.len(), meta.ino(), delivery.map_or(0, at))
 }
 

@@ -19,7 +19,9 @@ struct Runs {
 
 impl Runs {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn path(&self) -> &Path {
@@ -43,7 +45,8 @@ impl Runs {
             })
             .collect();
         fs::write(folder.join("records.jsonl"), lines.concat()).unwrap();
-        let data = RunData::from_log(&log.envelopes).with_status(lem_record::RunStatus::Finished, None);
+        let data =
+            RunData::from_log(&log.envelopes).with_status(lem_record::RunStatus::Finished, None);
         let mut result = build(&data, &analyse(&data), Vec::new(), &folder);
         result.run_id = id;
         store::write(&folder, &result).unwrap();
@@ -64,7 +67,11 @@ impl Runs {
 
     fn ids(&self, filters: &[&str], sort: &[&str]) -> Vec<String> {
         let answer = self.ask(&["id"], filters, sort);
-        answer.hits.iter().map(|hit| hit.values[0].as_str().unwrap().to_owned()).collect()
+        answer
+            .hits
+            .iter()
+            .map(|hit| hit.values[0].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -84,11 +91,21 @@ fn runs_are_found_nested_filtered_and_sorted() {
     fs::create_dir_all(runs.path().join(".hidden")).unwrap();
     assert_eq!(runs.ids(&[], &["energy.total"]), ["b", "c", "a"]);
     assert_eq!(runs.ids(&[], &["energy.total:desc"]), ["a", "c", "b"]);
-    assert_eq!(runs.ids(&["energy.total<45", "status=finished"], &["id"]), ["b", "c"]);
+    assert_eq!(
+        runs.ids(&["energy.total<45", "status=finished"], &["id"]),
+        ["b", "c"]
+    );
     assert_eq!(runs.ids(&["folder~points"], &["id"]), ["c"]);
     assert_eq!(runs.ids(&["config.max_output_tokens=5"], &["id"]).len(), 3);
-    let answer = runs.ask(&["total_energy_j", "decode_energy_j.how", "latency.queue"], &["id=b"], &[]);
-    assert_eq!(answer.hits[0].values, [json!(30.0), json!("modelled"), Value::Null]);
+    let answer = runs.ask(
+        &["total_energy_j", "decode_energy_j.how", "latency.queue"],
+        &["id=b"],
+        &[],
+    );
+    assert_eq!(
+        answer.hits[0].values,
+        [json!(30.0), json!("modelled"), Value::Null]
+    );
     assert_eq!((answer.runs, answer.matched), (3, 1));
 }
 
@@ -98,13 +115,21 @@ fn what_the_index_leaves_out_is_read_from_the_result() {
     runs.add("a", 40.0);
     runs.add("b", 20.0);
     let answer = runs.ask(
-        &["id", "cycles.0.duration_s", "total_energy_j.uncertainty.expanded", "cycles.7.duration_s"],
+        &[
+            "id",
+            "cycles.0.duration_s",
+            "total_energy_j.uncertainty.expanded",
+            "cycles.7.duration_s",
+        ],
         &["cycles.0.total_energy_j<40"],
         &[],
     );
     assert_eq!(answer.matched, 1);
     let values = &answer.hits[0].values;
-    assert_eq!((&values[0], &values[1], &values[3]), (&json!("b"), &json!(1.0), &Value::Null));
+    assert_eq!(
+        (&values[0], &values[1], &values[3]),
+        (&json!("b"), &json!(1.0), &Value::Null)
+    );
     assert!(values[2].as_f64().unwrap() > 0.0);
 }
 
@@ -137,14 +162,31 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
     let good = runs.ids(&[], &["energy.total"]);
     let file = runs.path().join(FILE);
     let whole = fs::read(&file).unwrap();
-    let mut texts: Vec<Vec<u8>> = (0..whole.len()).step_by(97).map(|n| whole[..n].to_vec()).collect();
+    let mut texts: Vec<Vec<u8>> = (0..whole.len())
+        .step_by(97)
+        .map(|n| whole[..n].to_vec())
+        .collect();
     texts.push(b"\0\xff\n".to_vec());
-    texts.push(String::from_utf8(whole.clone()).unwrap().replacen("\"lem_index\":1", "\"lem_index\":9", 1).into_bytes());
-    texts.push(String::from_utf8(whole.clone()).unwrap().replacen("{\"end\":3}", "{\"end\":4}", 1).into_bytes());
+    texts.push(
+        String::from_utf8(whole.clone())
+            .unwrap()
+            .replacen("\"lem_index\":1", "\"lem_index\":9", 1)
+            .into_bytes(),
+    );
+    texts.push(
+        String::from_utf8(whole.clone())
+            .unwrap()
+            .replacen("{\"end\":3}", "{\"end\":4}", 1)
+            .into_bytes(),
+    );
     for text in texts {
         fs::write(&file, &text).unwrap();
         assert_eq!(runs.ids(&[], &["energy.total"]), good);
-        assert_eq!(fs::read(&file).unwrap().len(), whole.len(), "it is whole again");
+        assert_eq!(
+            fs::read(&file).unwrap().len(),
+            whole.len(),
+            "it is whole again"
+        );
     }
     fs::remove_file(&file).unwrap();
     assert_eq!(runs.ids(&[], &["energy.total"]), good);
@@ -155,7 +197,9 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
     fs::remove_dir(&file).unwrap();
     let mode = |mode| fs::set_permissions(runs.path(), fs::Permissions::from_mode(mode)).unwrap();
     mode(0o555);
-    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runs.ids(&[], &["energy.total"])));
+    let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        runs.ids(&[], &["energy.total"])
+    }));
     mode(0o755);
     assert_eq!(answer.unwrap(), good);
 }
@@ -164,17 +208,37 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
 fn a_run_without_a_usable_result_is_shown_by_its_log_and_what_cannot_be_read_is_told() {
     let runs = Runs::new();
     let torn = runs.add("torn", 40.0);
-    fs::write(torn.join("result.json"), "{\"schema_version\": \"3.0.0\", \"status\": \"fin").unwrap();
+    fs::write(
+        torn.join("result.json"),
+        "{\"schema_version\": \"3.0.0\", \"status\": \"fin",
+    )
+    .unwrap();
     let empty = runs.add("empty", 40.0);
     fs::remove_file(empty.join("result.json")).unwrap();
     fs::write(empty.join("records.jsonl"), "").unwrap();
     fs::write(runs.path().join("old.v3.json"), "{}").unwrap();
-    let answer = runs.ask(&["folder", "status", "num_cycles", "problem"], &[], &["folder"]);
+    let answer = runs.ask(
+        &["folder", "status", "num_cycles", "problem"],
+        &[],
+        &["folder"],
+    );
     assert_eq!(answer.unreadable, 2);
-    let [empty, old, torn] = answer.hits.as_slice() else { panic!("{answer:?}") };
+    let [empty, old, torn] = answer.hits.as_slice() else {
+        panic!("{answer:?}")
+    };
     assert_eq!(&torn.values[1..], [json!("killed"), json!(1), Value::Null]);
-    assert!(empty.values[3].as_str().unwrap().contains("does not tell how its run started"));
-    assert!(old.values[3].as_str().unwrap().contains("no result of version 3"));
+    assert!(
+        empty.values[3]
+            .as_str()
+            .unwrap()
+            .contains("does not tell how its run started")
+    );
+    assert!(
+        old.values[3]
+            .as_str()
+            .unwrap()
+            .contains("no result of version 3")
+    );
 }
 
 #[test]
@@ -197,5 +261,9 @@ fn many_at_once_do_not_spoil_it() {
     assert_eq!(runs.ids(&[], &["id"]).len(), 8 + 24);
     assert_eq!(to_read(runs.path()), 0);
     let left = fs::read_dir(runs.path()).unwrap().flatten();
-    assert!(!left.into_iter().any(|e| e.file_name().to_string_lossy().ends_with(".new")));
+    assert!(
+        !left
+            .into_iter()
+            .any(|e| e.file_name().to_string_lossy().ends_with(".new"))
+    );
 }

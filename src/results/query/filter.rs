@@ -53,7 +53,10 @@ impl Filter {
             ));
         };
         let pattern = if op == Op::Like {
-            let pattern = regex::RegexBuilder::new(wanted).case_insensitive(true).size_limit(1 << 20).build();
+            let pattern = regex::RegexBuilder::new(wanted)
+                .case_insensitive(true)
+                .size_limit(1 << 20)
+                .build();
             Some(pattern.map_err(|error| format!("--filter {text}: {error}"))?)
         } else {
             None
@@ -112,7 +115,9 @@ mod tests {
     #[test]
     fn conditions_compare_numbers_as_numbers_and_words_as_words() {
         let meets = |text: &str, value: Value| Filter::parse(text).unwrap().meets(&value);
-        assert!(meets("a.b = 8", json!(8)) && meets("a==8", json!(8.0)) && !meets("a=8", json!(80)));
+        assert!(
+            meets("a.b = 8", json!(8)) && meets("a==8", json!(8.0)) && !meets("a=8", json!(80))
+        );
         assert!(meets("a<10", json!(9)), "as words 9 would be above 10");
         assert!(meets("a<=9", json!(9)) && !meets("a<9", json!(9)) && meets("a>=9", json!(9.5)));
         assert!(meets("a!=x", json!("y")) && !meets("a!=x", json!("x")));

@@ -76,7 +76,11 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
         paths.push(found.path);
         Ok(paths.len() - 1)
     };
-    let columns: Vec<usize> = query.columns.iter().map(|name| place(name)).collect::<Result<_, _>>()?;
+    let columns: Vec<usize> = query
+        .columns
+        .iter()
+        .map(|name| place(name))
+        .collect::<Result<_, _>>()?;
     let mut filters = Vec::new();
     for text in &query.filters {
         let filter = Filter::parse(text).map_err(QueryError::Wrong)?;
@@ -89,7 +93,10 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
             Some((name, "asc")) => (name, false),
             _ => (text.as_str(), false),
         };
-        sorting.push(Sorting { column: place(name)?, down });
+        sorting.push(Sorting {
+            column: place(name)?,
+            down,
+        });
     }
     let problem = place("problem")?;
     let elsewhere: Vec<bool> = paths.iter().map(|path| left_out(path)).collect();
@@ -106,8 +113,13 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
         let known_here = |values: &[Value], at: usize| {
             !elsewhere.get(at).is_some_and(|e| *e) && !value(values, at).is_object()
         };
-        let early = filters.iter().filter(|(at, _)| known_here(&row.values, *at));
-        if !early.into_iter().all(|(at, filter)| filter.meets(&value(&row.values, *at))) {
+        let early = filters
+            .iter()
+            .filter(|(at, _)| known_here(&row.values, *at));
+        if !early
+            .into_iter()
+            .all(|(at, filter)| filter.meets(&value(&row.values, *at)))
+        {
             return;
         }
         if (0..paths.len()).any(|at| !known_here(&row.values, at)) {
@@ -119,9 +131,15 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
                 }
             }
             // Objects stand only where the index had no room.
-            row.values.iter_mut().filter(|v| v.is_object()).for_each(|v| *v = Value::Null);
+            row.values
+                .iter_mut()
+                .filter(|v| v.is_object())
+                .for_each(|v| *v = Value::Null);
         }
-        if filters.iter().all(|(at, filter)| filter.meets(&value(&row.values, *at))) {
+        if filters
+            .iter()
+            .all(|(at, filter)| filter.meets(&value(&row.values, *at)))
+        {
             hits.push(row);
         }
     })?;
@@ -130,12 +148,17 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
             let of = |row: &index::Row| row.values.get(sorting.column).cloned().unwrap_or_default();
             order(&of(a), &of(b), sorting.down)
         });
-        by.into_iter().find(|o| o.is_ne()).unwrap_or_else(|| a.path.cmp(&b.path))
+        by.into_iter()
+            .find(|o| o.is_ne())
+            .unwrap_or_else(|| a.path.cmp(&b.path))
     });
     let matched = hits.len();
     hits.truncate(query.limit.unwrap_or(usize::MAX));
     let pick = |row: index::Row| Hit {
-        values: columns.iter().map(|at| row.values.get(*at).cloned().unwrap_or_default()).collect(),
+        values: columns
+            .iter()
+            .map(|at| row.values.get(*at).cloned().unwrap_or_default())
+            .collect(),
         path: row.path,
     };
     Ok(Answer {
