@@ -30,7 +30,8 @@ pub fn fields(path: &Path, brief: bool) -> Fields {
     let (lasting, problem) = if path.is_dir() {
         of_folder(path, brief, &mut put)
     } else {
-        (true, of_file(path, brief, &mut put).err())
+        let read = text_of(path).and_then(|text| of_text(path, &text, brief, &mut put));
+        (true, read.err())
     };
     if let Some(problem) = problem {
         put("problem", &Value::String(problem));
@@ -45,10 +46,12 @@ fn of_folder(folder: &Path, brief: bool, put: &mut Put<'_>) -> (bool, Option<Str
     if result.exists() {
         let mut kept = Vec::new();
         let mut keep = |path: &str, value: &Value| kept.push((path.to_owned(), value.clone()));
+        let text = text_of(&result);
+        let read = text.and_then(|text| of_text(&result, &text, brief, &mut keep).map(|()| text));
         // A torn file must leave nothing behind.
-        if of_file(&result, brief, &mut keep).is_ok() {
+        if let Ok(text) = read {
             kept.iter().for_each(|(path, value)| put(path, value));
-            owed(folder, put);
+            owed(folder, &text, put);
             return (true, None);
         }
     }
@@ -58,25 +61,30 @@ fn of_folder(folder: &Path, brief: bool, put: &mut Put<'_>) -> (bool, Option<Str
     (true, of_log(folder, brief, put).err())
 }
 
-fn of_file(path: &Path, brief: bool, put: &mut Put<'_>) -> Result<(), String> {
-    let refused = |why: String| format!("{} cannot be read: {why}", path.display());
-    let bytes = fs::metadata(path)
-        .map_err(|e| refused(e.to_string()))?
-        .len();
+fn refused(path: &Path, why: impl std::fmt::Display) -> String {
+    format!("{} cannot be read: {why}", path.display())
+}
+
+fn text_of(path: &Path) -> Result<Vec<u8>, String> {
+    let bytes = fs::metadata(path).map_err(|e| refused(path, e))?.len();
     if bytes > MOST_BYTES {
-        return Err(refused(format!(
-            "it has {bytes} bytes, more than any result"
-        )));
+        return Err(refused(
+            path,
+            format!("it has {bytes} bytes, more than any result"),
+        ));
     }
-    let text = fs::read(path).map_err(|e| refused(e.to_string()))?;
+    fs::read(path).map_err(|e| refused(path, e))
+}
+
+fn of_text(path: &Path, text: &[u8], brief: bool, put: &mut Put<'_>) -> Result<(), String> {
     let mut version = false;
     let mut note = |path: &str, value: &Value| {
         version |= path == "schema_version" && value.as_str().is_some_and(|v| v.starts_with("3."));
         put(path, value);
     };
-    flatten(&text, brief, &mut note).map_err(|e| refused(e.to_string()))?;
+    flatten(text, brief, &mut note).map_err(|e| refused(path, e))?;
     if !version {
-        return Err(refused("it is no result of version 3".into()));
+        return Err(refused(path, "it is no result of version 3"));
     }
     Ok(())
 }
@@ -91,7 +99,7 @@ fn of_log(folder: &Path, brief: bool, put: &mut Put<'_>) -> Result<(), String> {
     let result = results::build(&data, &analyse(&data), Vec::new(), folder);
     let value = serde_json::to_value(result).map_err(|e| e.to_string())?;
     of_value(&value, brief, put);
-    owed(folder, put);
+    owed(folder, b"{}", put);
     Ok(())
 }
 
@@ -151,15 +159,20 @@ pub fn owing(folder: &Path, exports: &[Value]) -> Vec<String> {
     sinks
 }
 
-fn owed(folder: &Path, put: &mut Put<'_>) {
+fn owed(folder: &Path, result: &[u8], put: &mut Put<'_>) {
     #[derive(serde::Deserialize)]
     struct Exports {
         #[serde(default)]
         exports: Vec<Value>,
     }
-    let text = fs::read(folder.join(RESULT_FILE)).unwrap_or_default();
-    let exports =
-        serde_json::from_slice::<Exports>(&text).map_or_else(|_| Vec::new(), |e| e.exports);
+    // Most runs have been nowhere, and a result is long: it is not read twice for nothing.
+    let nowhere = result.trim_ascii_end().ends_with(b"\"exports\": []\n}");
+    let exports = if nowhere {
+        Vec::new()
+    } else {
+        let read = serde_json::from_slice::<Exports>(result);
+        read.map_or_else(|_| Vec::new(), |e| e.exports)
+    };
     let sinks = owing(folder, &exports);
     if !sinks.is_empty() {
         put("owed", &Value::String(sinks.join(", ")));

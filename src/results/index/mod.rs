@@ -29,6 +29,8 @@ pub use scan::{RESULT_SUFFIX, of_folder};
 
 /// The file in the folder of runs.
 pub const FILE: &str = ".lem-index.jsonl";
+/// A file beside it that is older is nobody's.
+const ABANDONED: std::time::Duration = std::time::Duration::from_secs(600);
 /// So many readers at once: more would only wait for the disk.
 const MOST_READERS: usize = 8;
 
@@ -179,11 +181,11 @@ fn renew(root: &Path, mut old: Old, missing: &[&Found], runs: usize) -> io::Resu
     static MADE: AtomicUsize = AtomicUsize::new(0);
     let number = MADE.fetch_add(1, Ordering::Relaxed);
     let temporary = root.join(format!("{FILE}.{}-{number}.new", std::process::id()));
+    sweep(root);
     let made = File::options()
         .read(true)
         .write(true)
-        .create(true)
-        .truncate(true)
+        .create_new(true)
         .open(&temporary);
     let index = |keys, store| Index {
         root: root.to_owned(),
@@ -215,6 +217,19 @@ fn renew(root: &Path, mut old: Old, missing: &[&Found], runs: usize) -> io::Resu
             let _ = fs::remove_file(&temporary);
             let (bytes, keys) = fill(root, &mut old, missing, Vec::new())?;
             Ok(index(keys, Store::Memory(bytes)))
+        }
+    }
+}
+
+/// Removes what processes left that died while they wrote: a living one takes seconds.
+fn sweep(root: &Path) {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let ours = |name: &str| name.starts_with(FILE) && name.ends_with(".new");
+    for entry in entries.filter(|e| e.file_name().to_str().is_some_and(ours)) {
+        let modified = entry.metadata().and_then(|meta| meta.modified());
+        let age = modified.ok().and_then(|at| at.elapsed().ok());
+        if age.is_some_and(|age| age > ABANDONED) {
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
