@@ -81,16 +81,16 @@ fn as_fine(counter: &Curve, power: &Curve, window: Window) -> bool {
 
 /// A device that was read only while its processes worked has the energy of those times.
 pub fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
-    let Some(read_in) = &sensor.read_in else {
+    if sensor.read_in.is_none() {
         return energy_within(sensor, window);
-    };
+    }
     let mut whole = SensorEnergy {
         total: reading(sensor, 0.0, 0.0, "not in use"),
         counted: true,
         counter: None,
         integral: None,
     };
-    for (n, part) in read_in.iter().filter_map(|w| w.clip(&window)).enumerate() {
+    for (n, part) in sensor.within(window).into_iter().enumerate() {
         let energy = energy_within(sensor, part)?;
         if n == 0 {
             whole = energy;

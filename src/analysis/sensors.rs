@@ -58,6 +58,22 @@ impl Sensor {
         known(&self.counter).or_else(|| known(&self.power))
     }
 
+    /// The parts of a window in which it was read.
+    pub fn within(&self, window: Window) -> Vec<Window> {
+        match &self.read_in {
+            None => vec![window],
+            Some(read_in) => read_in.iter().filter_map(|w| w.clip(&window)).collect(),
+        }
+    }
+
+    /// Whether it was read at a time.
+    pub fn read_at(&self, t_ns: u64) -> bool {
+        let holds = |w: &Window| w.start_ns <= t_ns && t_ns <= w.end_ns;
+        self.read_in
+            .as_ref()
+            .is_none_or(|read_in| read_in.iter().any(holds))
+    }
+
     fn reads(&self) -> bool {
         self.power.is_some() || self.counter.is_some()
     }

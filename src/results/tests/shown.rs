@@ -52,13 +52,19 @@ fn what_the_engine_says_stands_in_the_report() {
     engine.insert("engine.acceptance".into(), said(0.625));
     engine.insert("engine.preemptions".into(), said(3.0));
     engine.insert("engine.queue".into(), said(0.0125));
-    engine.insert("engine.prefix_hits".into(), lem_record::Quantity::absent("the server does not tell it"));
+    engine.insert(
+        "engine.prefix_hits".into(),
+        lem_record::Quantity::absent("the server does not tell it"),
+    );
     let lag = crate::results::Distribution {
         mean: Some(0.25),
         count: 7,
         ..Default::default()
     };
-    result.numbers.engine_latency.insert("client.lag".into(), lag);
+    result
+        .numbers
+        .engine_latency
+        .insert("client.lag".into(), lag);
     let told = render(&result);
     fits(&told);
     for line in [
