@@ -89,14 +89,13 @@ fn open(folder: &Path) -> Result<Index, Failure> {
     })
 }
 
-/// Where a run stands that was named by folder, id or name.
-fn locate(run: &Path, runs: Option<&Path>) -> Result<PathBuf, Failure> {
-    if results::index::of_folder(run).is_some()
-        || run.is_file()
-        || run.join(store::RESULT_FILE).is_file()
-    {
+/// Where runs stand that were named by folder, id or name.
+fn locate(runs: &[PathBuf], folder: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+    let here = Path::new("");
+    let paths = runs.iter().map(|run| locate::at_once(run, here));
+    if let Some(paths) = paths.collect::<Option<Vec<_>>>() {
         // The configuration is not needed, and may be broken.
-        return locate::run(run, run, &mut many).map_err(Failure::usage);
+        return Ok(paths);
     }
-    locate::run(run, &runs_folder(runs)?, &mut many).map_err(Failure::usage)
+    locate::runs(runs, &runs_folder(folder)?, &mut many).map_err(Failure::usage)
 }

@@ -1,7 +1,7 @@
 //! `lem results aggregate`: one result of several processes, or a sweep's points together.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::AggregateArgs;
 use crate::command::{Exit, Failure, Outcome, json, say, show};
@@ -13,11 +13,7 @@ pub fn aggregate(args: &AggregateArgs) -> Outcome {
     if let Some(id) = &args.sweep {
         return points(id, args);
     }
-    let runs = args
-        .run
-        .iter()
-        .map(|run| super::locate(run, args.runs.as_deref()));
-    let runs = runs.collect::<Result<Vec<PathBuf>, _>>()?;
+    let runs = super::locate(&args.run, args.runs.as_deref())?;
     let options = Options {
         expect: args.expect,
         allow_mixed: args.allow_mixed,

@@ -8,8 +8,7 @@ use crate::results::compare;
 pub fn compare(args: &CompareArgs) -> Result<(), Failure> {
     let mut results = Vec::new();
     let mut seen = Vec::new();
-    for run in &args.run {
-        let path = super::locate(run, args.runs.as_deref())?;
+    for path in super::locate(&args.run, args.runs.as_deref())? {
         let result = look(&path)?;
         if seen.contains(&result.run_id) {
             return Err(Failure::usage(format!(

@@ -35,10 +35,7 @@ pub fn rebuild(args: &RebuildArgs) -> Outcome {
 }
 
 fn named(args: &RebuildArgs) -> Result<Vec<PathBuf>, Failure> {
-    args.run
-        .iter()
-        .map(|run| super::locate(run, args.runs.as_deref()))
-        .collect()
+    super::locate(&args.run, args.runs.as_deref())
 }
 
 /// Runs with a log; those that go on are passed over.

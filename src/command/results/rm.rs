@@ -23,11 +23,7 @@ pub fn rm(args: &RmArgs) -> Outcome {
     let paths = if args.run.is_empty() {
         chosen(args)?
     } else {
-        let named = args
-            .run
-            .iter()
-            .map(|run| super::locate(run, args.runs.as_deref()));
-        named.collect::<Result<_, _>>()?
+        super::locate(&args.run, args.runs.as_deref())?
     };
     let (mut doomed, mut refused) = (Vec::new(), 0);
     for path in paths {

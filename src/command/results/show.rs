@@ -11,8 +11,9 @@ use crate::results::query::plain;
 use crate::results::{RunResult, show as report};
 
 pub fn show(args: &ShowArgs) -> Result<(), Failure> {
-    let run = super::locate(&args.run, args.runs.as_deref())?;
-    let result = look(&run)?;
+    let runs = super::locate(std::slice::from_ref(&args.run), args.runs.as_deref())?;
+    let run = runs.first().unwrap_or(&args.run);
+    let result = look(run)?;
     if let Some(field) = &args.field {
         return one(&result, field, args.format);
     }

@@ -1,15 +1,15 @@
 //! The index's file: lines of JSON.
 //!
 //! ```text
-//! {"lem_index":1,"lem":"0.1.0"}      who wrote it
+//! {"lem_index":2,"lem":"0.1.0"}      who wrote it
 //! "config.batching.batch_size"       a key: the next number, from 0
-//! ["run-a",[…],[0,8,3,"finished"]]   a run: path, stamp, key number and value by turns
+//! =1a2b3c4d⇥["run-a",[…]]⇥[0,8,3,"finished"]   a run: checksum of what follows, path and
+//!                                    stamp, key number and value by turns; tabs between
 //! {"end":1}                          how many runs; without it the file is torn
 //! ```
 //!
-//! A file of another format or version of lem, or one that is torn, is as good as none.
+//! The checksum spares whoever only looks what is there the reading of all values. A file of another format or version of lem, or one that is torn, is as good as none.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, Write};
 
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::scan::Stamp;
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// No run has as many fields.
 const MOST_LINE: usize = 64 << 20;
 
@@ -63,21 +63,41 @@ impl<R: BufRead> Reader<R> {
             self.begun = true;
         }
         self.read()?;
-        let mut from = serde_json::Deserializer::from_slice(&self.line);
-        let line = match self.line.first() {
+        match self.line.first() {
             Some(b'"') => {
                 let key: String = serde_json::from_slice(&self.line).map_err(|_| Foreign)?;
-                return Ok(Line::Key(key));
+                Ok(Line::Key(key))
             }
-            Some(b'[') => slots.deserialize(&mut from).map_err(|_| Foreign)?,
+            Some(b'=') => self.run(slots).ok_or(Foreign),
             _ => {
                 let end: Value = serde_json::from_slice(&self.line).map_err(|_| Foreign)?;
                 let runs = end.get("end").and_then(Value::as_u64).ok_or(Foreign)?;
-                return Ok(Line::End { runs });
+                Ok(Line::End { runs })
             }
+        }
+    }
+
+    /// The line of a run. Without slots nobody wants its values, and they are not read.
+    fn run(&self, slots: &Slots) -> Option<Line> {
+        let line = self.line.strip_suffix(b"\n")?;
+        let (sum, rest) = (line.get(1..9)?, line.get(10..)?);
+        if line.get(9) != Some(&b'\t') || sum != checksum(rest).as_bytes() {
+            return None;
+        }
+        // JSON has no tab but as an escape.
+        let tab = rest.iter().position(|byte| *byte == b'\t')?;
+        let (path, stamp): (String, Stamp) = serde_json::from_slice(rest.get(..tab)?).ok()?;
+        let values = if slots.count == 0 {
+            Vec::new()
+        } else {
+            let mut from = serde_json::Deserializer::from_slice(rest.get(tab + 1..)?);
+            slots.deserialize(&mut from).ok()?
         };
-        from.end().map_err(|_| Foreign)?;
-        Ok(line)
+        Some(Line::Run {
+            path,
+            stamp,
+            values,
+        })
     }
 
     /// The line that was read last, with its newline.
@@ -135,7 +155,11 @@ impl<W: Write> Writer<W> {
             .iter()
             .flat_map(|(key, value)| [json!(key), value.clone()])
             .collect();
-        serde_json::to_writer(&mut self.to, &(path, stamp, flat))?;
+        let mut line = serde_json::to_vec(&(path, stamp))?;
+        line.push(b'\t');
+        serde_json::to_writer(&mut line, &flat)?;
+        write!(self.to, "={}\t", checksum(&line))?;
+        self.to.write_all(&line)?;
         self.to.write_all(b"\n")
     }
 
@@ -153,37 +177,13 @@ pub struct Slots {
     pub count: usize,
 }
 
+fn checksum(of: &[u8]) -> String {
+    let mut sum = flate2::Crc::new();
+    sum.update(of);
+    format!("{:08x}", sum.sum())
+}
+
 impl<'de> DeserializeSeed<'de> for &Slots {
-    type Value = Line;
-
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Line, D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for &Slots {
-    type Value = Line;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a run of an index")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Line, A::Error> {
-        let short = || serde::de::Error::custom("a run of an index is too short");
-        let path: Cow<'de, str> = seq.next_element()?.ok_or_else(short)?;
-        let stamp = seq.next_element()?.ok_or_else(short)?;
-        let values = seq.next_element_seed(Pick(self))?.ok_or_else(short)?;
-        Ok(Line::Run {
-            path: path.into_owned(),
-            stamp,
-            values,
-        })
-    }
-}
-
-struct Pick<'a>(&'a Slots);
-
-impl<'de> DeserializeSeed<'de> for Pick<'_> {
     type Value = Vec<Value>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Vec<Value>, D::Error> {
@@ -191,7 +191,7 @@ impl<'de> DeserializeSeed<'de> for Pick<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Pick<'_> {
+impl<'de> Visitor<'de> for &Slots {
     type Value = Vec<Value>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,9 +199,9 @@ impl<'de> Visitor<'de> for Pick<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<Value>, A::Error> {
-        let mut values = vec![Value::Null; self.0.count];
+        let mut values = vec![Value::Null; self.count];
         while let Some(key) = seq.next_element::<usize>()? {
-            let slot = self.0.by_key.get(key).copied().flatten();
+            let slot = self.by_key.get(key).copied().flatten();
             match slot.and_then(|slot| values.get_mut(slot)) {
                 Some(slot) => *slot = seq.next_element()?.unwrap_or_default(),
                 None => {

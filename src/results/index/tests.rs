@@ -170,7 +170,7 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
     texts.push(
         String::from_utf8(whole.clone())
             .unwrap()
-            .replacen("\"lem_index\":1", "\"lem_index\":9", 1)
+            .replacen("\"lem_index\":2", "\"lem_index\":9", 1)
             .into_bytes(),
     );
     texts.push(
@@ -179,6 +179,18 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
             .replacen("{\"end\":3}", "{\"end\":4}", 1)
             .into_bytes(),
     );
+    // A digit that another wrote over.
+    let mut changed = whole.clone();
+    let digit = changed
+        .windows(6)
+        .position(|w| w == b"=true]" || w.ends_with(b",30.0"))
+        .unwrap_or(whole.len() / 2);
+    changed[digit + 3] = if changed[digit + 3] == b'3' {
+        b'4'
+    } else {
+        b'3'
+    };
+    texts.push(changed);
     for text in texts {
         fs::write(&file, &text).unwrap();
         assert_eq!(runs.ids(&[], &["energy.total"]), good);
