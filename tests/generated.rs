@@ -32,3 +32,8 @@ fn the_command_line() {
 fn the_schema_of_results() {
     check("docs/result.schema.json", &lem::results::schema_json());
 }
+
+#[test]
+fn the_reference_of_results() {
+    check("docs/result.md", &lem::results::reference::markdown());
+}

@@ -22,6 +22,7 @@ mod plot;
 mod prometheus_push;
 mod prometheus_scrape;
 mod resume;
+mod results;
 mod secrets;
 mod served_kinds;
 mod servers;
