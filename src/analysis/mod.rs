@@ -27,7 +27,7 @@ mod sensors;
 mod served;
 mod shares;
 mod sheet;
-mod statistics;
+pub(crate) mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
 mod throttle;

@@ -92,6 +92,8 @@ pub fn build(
         intervals,
         warnings: analysis.warnings.iter().map(WarningText::from).collect(),
         exports,
+        migration: None,
+        legacy: None,
     }
 }
 

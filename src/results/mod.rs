@@ -7,7 +7,10 @@
 
 mod build;
 pub(crate) mod figures;
+pub mod legacy_names;
 pub mod markdown;
+pub mod migrate;
+mod migration;
 pub mod parquet;
 pub mod plot;
 pub mod show;
@@ -20,6 +23,7 @@ pub mod verify;
 mod tests;
 
 pub use build::build;
+pub use migration::*;
 pub use v3::*;
 
 /// That a result is what its schema says, and holds no number that JSON has not.
