@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use crate::command::MigrateArgs;
+
 /// Measures what LLM inference really costs (energy, time, compute, memory, carbon), split into
 /// prefill and decode, with an error bar on every joule, and delivers the numbers to MLflow and
 /// other tools.
@@ -354,6 +356,8 @@ pub enum ResultsVerb {
     },
     /// Draw power, phases, temperature and token times
     Plot(PlotArgs),
+    /// Make results of version 3 of those of version 2
+    Migrate(MigrateArgs),
     /// Print the JSON Schema of result.json
     Schema,
 }

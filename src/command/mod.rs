@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Verb};
 
+pub use results::MigrateArgs;
 pub use terminal::{json, say, show, table};
 
 /// Reference documentation that is made from code.

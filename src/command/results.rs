@@ -1,5 +1,6 @@
 //! `lem results`: look at what was measured.
 
+mod migrate;
 mod plot;
 
 use std::path::Path;
@@ -11,6 +12,8 @@ use super::{Exit, Failure, Outcome, close, say, show};
 use crate::analysis::{RunData, analyse};
 use crate::cli::{Format, ResultsVerb};
 use crate::results::{self, RunResult, store};
+
+pub use migrate::MigrateArgs;
 
 pub fn results(verb: &ResultsVerb) -> Outcome {
     match verb {
@@ -27,6 +30,7 @@ pub fn results(verb: &ResultsVerb) -> Outcome {
             say(&format!("Wrote {}", run.join(store::RESULT_FILE).display()));
         }
         ResultsVerb::Plot(args) => plot::plot(args)?,
+        ResultsVerb::Migrate(args) => return migrate::migrate(args),
         ResultsVerb::Schema => show(&results::schema_json()),
     }
     Ok(Exit::Done)

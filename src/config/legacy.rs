@@ -1,10 +1,13 @@
 //! Keys of version 2, and where they have gone: a table, applied to each layer by
 //! itself, so that an old key in a file loses to a new one in a variable as it should.
 
+use serde_json::Value;
+
 use super::finding::{Finding, Findings};
 use super::keys::variable_of;
 use super::place::Place;
-use super::tree::{Entry, Node};
+use super::redact;
+use super::tree::{Data, Entry, Map, Node};
 
 pub(crate) struct Row {
     pub old: &'static str,
@@ -178,6 +181,50 @@ pub(crate) fn migrate(layer: &mut Node, findings: &mut Findings) {
     for (path, old, new) in VALUES {
         rename(layer, path, old, new, findings);
     }
+}
+
+/// A configuration that version 2 wrote into its results, with the names of today, without
+/// secrets, and without the many keys that it left empty.
+pub(crate) fn renamed(config: &Value) -> Value {
+    let mut node = bare(config);
+    let mut unsaid = Findings::default();
+    migrate(&mut node, &mut unsaid);
+    redact::value("", &node.to_value())
+}
+
+/// The key that a key of version 2 is now, where it is another one.
+pub(crate) fn new_key(old: &str) -> Option<&'static str> {
+    let row = ROWS.iter().find(|row| row.old == old)?;
+    match row.fate {
+        Fate::Moved(targets) => targets.first().copied(),
+        Fate::Gone(_) => None,
+    }
+}
+
+fn bare(value: &Value) -> Node {
+    let place = Place::Default;
+    let data = match value {
+        Value::Object(map) => Data::Map(
+            map.iter()
+                .map(|(key, value)| (key, bare(value)))
+                .filter(|(_, node)| !node.is_empty())
+                .map(|(key, node)| {
+                    let key_place = Place::Default;
+                    (
+                        key.clone(),
+                        Entry {
+                            key: key_place,
+                            node,
+                        },
+                    )
+                })
+                .collect::<Map>(),
+        ),
+        Value::Array(items) => Data::List(items.iter().map(bare).collect()),
+        Value::String(text) => return Node::text(text, place),
+        scalar => return Node::scalar(scalar.clone(), &scalar.to_string(), place),
+    };
+    Node { data, place }
 }
 
 fn apply(row: &Row, entry: Entry, layer: &mut Node, findings: &mut Findings) {

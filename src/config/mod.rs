@@ -45,6 +45,7 @@ pub use ecosystem::{Ecosystem, Owner, Part};
 pub use environment::Environment;
 pub use finding::{ConfigErrors, Finding, Severity};
 pub use flags::FlagValue;
+pub(crate) use legacy::{new_key as key_of_version_2, renamed as renamed_from_version_2};
 pub use load::{Resolved, Sources, load};
 pub use model::*;
 pub use place::Place;

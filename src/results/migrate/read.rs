@@ -25,7 +25,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<Document, Refused> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let at = error.valid_up_to();
         match error.error_len() {
-            None => Refused::new(Why::Torn, format!("it ends within a character, at byte {at}")),
+            None => Refused::new(
+                Why::Torn,
+                format!("it ends within a character, at byte {at}"),
+            ),
             Some(_) => Refused::new(Why::Text, format!("it is not UTF-8 text from byte {at} on")),
         }
     })?;
@@ -76,7 +79,11 @@ fn syntax(error: &serde_json::Error, text: &str) -> Refused {
     // The column counts bytes, and may point behind the sign.
     let at = error.column().saturating_sub(1);
     for name in ["NaN", "Infinity", "-Infinity"] {
-        let here = |from: usize| bytes.get(from..).is_some_and(|b| b.starts_with(name.as_bytes()));
+        let here = |from: usize| {
+            bytes
+                .get(from..)
+                .is_some_and(|b| b.starts_with(name.as_bytes()))
+        };
         if here(at) || (name.starts_with('-') && here(at.saturating_sub(1))) {
             let why = format!("it holds {name} at {place}, which JSON has not");
             return Refused::new(Why::NotANumber, why);
@@ -124,7 +131,8 @@ fn value(raw: &RawValue, path: &str, too_large: &mut Vec<String>) -> Result<Valu
                 let below = join(path, &key);
                 let item = value(raw, &below, too_large)?;
                 if map.insert(key, item).is_some() {
-                    let why = format!("`{below}` stands there twice: which one holds cannot be told");
+                    let why =
+                        format!("`{below}` stands there twice: which one holds cannot be told");
                     return Err(Refused::new(Why::Ambiguous, why));
                 }
             }
@@ -132,7 +140,8 @@ fn value(raw: &RawValue, path: &str, too_large: &mut Vec<String>) -> Result<Valu
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
-            let of = |(i, raw): (usize, &&RawValue)| value(raw, &join(path, &i.to_string()), too_large);
+            let of =
+                |(i, raw): (usize, &&RawValue)| value(raw, &join(path, &i.to_string()), too_large);
             Value::Array(items.iter().enumerate().map(of).collect::<Result<_, _>>()?)
         }
         Some(b'-' | b'0'..=b'9') => match number(text) {
@@ -151,7 +160,9 @@ fn number(text: &str) -> Option<Number> {
     let whole = !text.contains(['.', 'e', 'E']);
     if whole && text != "-0" {
         let unsigned = text.parse::<u64>().map(Number::from);
-        return unsigned.or_else(|_| text.parse::<i64>().map(Number::from)).ok();
+        return unsigned
+            .or_else(|_| text.parse::<i64>().map(Number::from))
+            .ok();
     }
     let value: f64 = text.parse().ok()?;
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
@@ -192,13 +203,18 @@ mod tests {
             assert_eq!(document.value, expected, "{text}");
             assert!(document.too_large.is_empty());
         }
-        assert_eq!(read(b"\xef\xbb\xbf[1]").unwrap().value, serde_json::json!([1]));
+        assert_eq!(
+            read(b"\xef\xbb\xbf[1]").unwrap().value,
+            serde_json::json!([1])
+        );
     }
 
     #[test]
     fn a_number_that_64_bits_do_not_hold_stays_as_it_was_written() {
-        let document =
-            read(br#"{"a": [123456789012345678901234567890], "b": 1e400, "c": 1e-400, "d": 0e-400}"#).unwrap();
+        let document = read(
+            br#"{"a": [123456789012345678901234567890], "b": 1e400, "c": 1e-400, "d": 0e-400}"#,
+        )
+        .unwrap();
         assert_eq!(document.value["a"][0], "123456789012345678901234567890");
         assert_eq!(document.value["b"], "1e400");
         assert_eq!(document.value["c"], "1e-400");

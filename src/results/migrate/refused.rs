@@ -54,14 +54,20 @@ impl Why {
         match self {
             Self::Unreadable => "Check that it exists and that you may read it",
             Self::TooLarge | Self::Hostile => "No result of version 2 looks so. Leave it out",
-            Self::Torn => "Take it from a backup, or measure again: what is missing cannot be made up",
+            Self::Torn => {
+                "Take it from a backup, or measure again: what is missing cannot be made up"
+            }
             Self::Text => "Take it from a backup, if it was a result once; else leave it out",
-            Self::NotANumber => "Write null in its place, which is what it means, and migrate again",
+            Self::NotANumber => {
+                "Write null in its place, which is what it means, and migrate again"
+            }
             Self::Ambiguous => "Remove one of the two, and migrate again",
             Self::Foreign => "Leave it out, if it is no result of version 2",
             Self::Already => "Nothing is to be done",
             Self::Taken => "Choose another folder with --out, or write over it with --force",
-            Self::Unwritable => "Free some space, check your rights to the folder, or choose another with --out",
+            Self::Unwritable => {
+                "Free some space, check your rights to the folder, or choose another with --out"
+            }
         }
     }
 }

@@ -1,0 +1,364 @@
+//! From a result of version 2 to one of version 3: pure, one file at a time.
+//!
+//! ```text
+//! bytes ─► read ─► shape ─► facts of each process ─► together, a cycle each ─► numbers ─► RunResult
+//!            │                        │
+//!            │                        └─► notes: what is absent, distrusted, computed anew
+//!            └─► the whole document, as it was, under `legacy`
+//! ```
+//!
+//! Nothing is lost because the original stands in the result whole. What version 3 says
+//! beside it is only what the original can bear: every doubt has a row in [`notes`], every
+//! field a row in [`super::legacy_names`].
+
+mod count;
+mod facts;
+mod notes;
+mod numbers;
+mod old;
+mod read;
+mod refused;
+mod said;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod times;
+mod together;
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use lem_record::{Quantity, RunStatus};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use facts::Facts;
+use notes::Notes;
+use old::Old;
+
+pub use refused::{Refused, Why};
+
+/// What the file itself does not say.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Of the machine that wrote the times.
+    pub zone: Option<TimeZone>,
+}
+
+/// One cycle, and where it stands in the run.
+struct Cycle {
+    facts: Facts,
+    start_s: Result<f64, String>,
+}
+
+/// Migrates one file. `source` is what it is called in the result.
+pub fn migrate(bytes: &[u8], source: &str, options: &Options) -> Result<RunResult, Refused> {
+    let document = read::read(bytes)?;
+    let shape = shape::shape(&document.value)?;
+    let sha256 = hex::encode(Sha256::digest(bytes));
+    let notes = Notes::default();
+    for path in &document.too_large {
+        let path = format!("legacy.{path}");
+        notes.push(
+            &path,
+            notes::NUMBER_TOO_LARGE,
+            format!("{path} is a number that stands as text"),
+        );
+    }
+    let (mut result, cycle_statistics) = result(&document.value, shape, &sha256, options, &notes);
+    let notes = notes.into_inner();
+    result.warnings.extend(notes::warnings(&notes));
+    result.migration = Some(Migration {
+        shape,
+        told_version: document
+            .value
+            .get("schema_version")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        source: source.to_owned(),
+        source_sha256: sha256,
+        counts: count::count(&document.value, &notes),
+        cycle_statistics,
+        notes,
+    });
+    result.legacy = Some(document.value);
+    Ok(result)
+}
+
+fn cycles(old: &Old<'_>, shape: OldShape) -> Vec<Cycle> {
+    let alone = |facts| {
+        vec![Cycle {
+            facts,
+            start_s: Ok(0.0),
+        }]
+    };
+    match shape {
+        OldShape::Raw => alone(facts::of_process(old, None)),
+        OldShape::Aggregated | OldShape::LaterExperiment => {
+            alone(together::of_aggregate(old, None))
+        }
+        OldShape::MultiCycle => several(old),
+    }
+}
+
+fn several(old: &Old<'_>) -> Vec<Cycle> {
+    let backend = old.at("backend").text();
+    let results = old.at("cycle_results").items();
+    let metadata = old.at("cycle_metadata").items();
+    let mut first = None;
+    let mut cycles = Vec::with_capacity(results.len());
+    for (index, cycle) in results.iter().enumerate() {
+        let facts = together::of_aggregate(cycle, backend);
+        let told = metadata
+            .get(index)
+            .and_then(|m| times::read(m.at("timestamp").text()?));
+        let began = told.or(facts.start);
+        first = first.or(began);
+        let start_s = began
+            .zip(first)
+            .and_then(|(began, first)| began.since(first));
+        let start_s = match index {
+            0 => Ok(0.0),
+            _ => start_s.ok_or_else(|| "version 2 did not tell when the cycle began".to_owned()),
+        };
+        cycles.push(Cycle { facts, start_s });
+    }
+    for path in ["num_cycles", "statistics.num_cycles"] {
+        if let Some(said) = old
+            .at(path)
+            .count()
+            .filter(|said| *said != cycles.len() as u64)
+        {
+            let what = format!("the file says {said} cycles and holds {}", cycles.len());
+            old.notes().push("num_cycles", notes::CYCLES_COUNT, what);
+        }
+    }
+    cycles
+}
+
+fn result(
+    document: &Value,
+    shape: OldShape,
+    sha256: &str,
+    options: &Options,
+    notes: &Notes,
+) -> (RunResult, BTreeMap<String, CycleStatistics>) {
+    let old = Old::new(document, notes);
+    let levels = said::Levels::of(&old);
+    let cycles = cycles(&old, shape);
+    let all: Vec<&Facts> = cycles.iter().map(|cycle| &cycle.facts).collect();
+    let mut made = numbers::of(&all);
+    if shape == OldShape::MultiCycle {
+        check_statistics(&old, &made);
+    }
+    if shape == OldShape::LaterExperiment {
+        notes.push(
+            "legacy",
+            notes::LATER_UNKNOWN,
+            "the file has a measurement_config_hash",
+        );
+    }
+    let (started, ended) = moments(&old, &all, options, &mut made.numbers.absent);
+    let absent = || Quantity::absent("version 2 observed no idle power");
+    let experiment = levels.text("experiment_id").unwrap_or("unknown");
+    let name = levels
+        .text("config_name")
+        .or(levels.text("effective_config.config_name"));
+    let process = match shape {
+        OldShape::Raw => old
+            .at("process_index")
+            .count()
+            .map(|index| format!("p{index}-")),
+        _ => None,
+    };
+    let result = RunResult {
+        schema_version: SCHEMA_VERSION.into(),
+        producer: Producer {
+            name: "lem".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            analysis: crate::analysis::VERSION,
+            energy_boundary: boundary(&made.numbers),
+        },
+        run_id: format!(
+            "v2-{}-{}{}",
+            slug(experiment),
+            process.unwrap_or_default(),
+            sha256.get(..12).unwrap_or(sha256)
+        ),
+        run_dir: String::new(),
+        name: name.unwrap_or(experiment).to_owned(),
+        // Version 2 wrote results of what had ended well only.
+        status: RunStatus::Finished,
+        status_reason: None,
+        started,
+        ended,
+        backend: levels.text("backend").map(str::to_owned),
+        model_name: levels
+            .text("model_name")
+            .or(levels.text("effective_config.model_name"))
+            .map(str::to_owned),
+        model: None,
+        command: None,
+        marked_phases: Vec::new(),
+        config: levels.config(),
+        provenance: levels.provenance(),
+        environment: levels.environment(),
+        thermal: None,
+        num_cycles: u32::try_from(cycles.len()).unwrap_or(u32::MAX),
+        numbers: made.numbers,
+        phase_estimates: PhaseEstimates {
+            reason: Some("version 2 did not tell prefill from decode".into()),
+            ..PhaseEstimates::default()
+        },
+        throttling: Vec::new(),
+        baseline_power_w: absent(),
+        baseline: Baseline {
+            bare_w: absent(),
+            loaded_w: absent(),
+            after_w: absent(),
+            parking_w: absent(),
+            stddev_w: absent(),
+            energy_j: absent(),
+            ratio: absent(),
+            duration_s: None,
+        },
+        time_series: TimeSeries {
+            power: "version 2 kept no sampled series".into(),
+            memory: "version 2 kept no sampled series".into(),
+            ..TimeSeries::default()
+        },
+        quality: Quality {
+            perplexity: Quantity::absent("version 2 measured no quality"),
+            scores: BTreeMap::new(),
+        },
+        cycles: cycles
+            .iter()
+            .enumerate()
+            .map(|(index, cycle)| cycle_result(index, cycle))
+            .collect(),
+        intervals: made.intervals,
+        warnings: levels.warnings(),
+        exports: Vec::new(),
+        migration: None,
+        legacy: None,
+    };
+    (result, made.statistics)
+}
+
+fn cycle_result(index: usize, cycle: &Cycle) -> CycleResult {
+    let mut numbers = numbers::of(&[&cycle.facts]).numbers;
+    if let Err(why) = &cycle.start_s {
+        numbers.absent.insert("start_s".into(), why.clone());
+    }
+    CycleResult {
+        cycle: u32::try_from(index).unwrap_or(u32::MAX),
+        complete: true,
+        start_s: *cycle.start_s.as_ref().unwrap_or(&0.0),
+        throttled_s: None,
+        numbers,
+    }
+}
+
+/// When it began and ended, in UTC where that is known.
+fn moments(
+    old: &Old<'_>,
+    cycles: &[&Facts],
+    options: &Options,
+    absent: &mut BTreeMap<String, String>,
+) -> (Option<String>, Option<String>) {
+    let outer = |path: &str| old.at(path).text().and_then(times::read);
+    let start = outer("start_time").or(cycles.first().and_then(|one| one.start));
+    let end = outer("end_time").or(cycles.last().and_then(|one| one.end));
+    let mut of = |path: &str, moment: Option<times::Moment>| {
+        let Some(moment) = moment else {
+            absent.insert(
+                path.to_owned(),
+                "the file of version 2 does not tell".to_owned(),
+            );
+            return None;
+        };
+        let known = moment.rfc3339(options.zone.as_ref());
+        if known.is_none() {
+            let what = "version 2 wrote a time without a zone; --zone gives it";
+            old.notes().push(path, notes::TIME_NO_ZONE, what);
+            absent.insert(path.to_owned(), notes::TIME_NO_ZONE.why.to_owned());
+        }
+        known
+    };
+    (of("started", start), of("ended", end))
+}
+
+/// The file's own statistics against those of its cycles.
+fn check_statistics(old: &Old<'_>, made: &numbers::Made) {
+    let notes = old.notes();
+    let pairs = [
+        ("statistics.energy_mean_j", "total_energy_j", false),
+        ("statistics.energy_std_j", "total_energy_j", true),
+        (
+            "statistics.throughput_mean_tps",
+            "throughput.total_tokens_per_sec",
+            false,
+        ),
+        (
+            "statistics.throughput_std_tps",
+            "throughput.total_tokens_per_sec",
+            true,
+        ),
+    ];
+    for (field, path, spread) in pairs {
+        let Some(told) = old.at(field).amount() else {
+            continue;
+        };
+        let anew = made
+            .statistics
+            .get(path)
+            .map(|s| if spread { s.stddev } else { s.mean });
+        let Some(anew) = anew else {
+            let what = format!("{field} is {told}, and cannot be computed from the cycles");
+            notes.push(path, notes::CYCLES_DIFFER, what);
+            continue;
+        };
+        let what = format!("{field} was {told}, and is {anew} from the cycles");
+        let same = (told - anew).abs() <= 1e-6 * told.max(anew.abs());
+        notes.push(
+            path,
+            if same {
+                notes::CYCLES_ANEW
+            } else {
+                notes::CYCLES_DIFFER
+            },
+            what,
+        );
+    }
+}
+
+/// What the total sums.
+fn boundary(numbers: &Numbers) -> String {
+    let parts = &numbers.energy_components;
+    let there: Vec<&str> = [
+        ("gpu", &parts.gpu),
+        ("cpu", &parts.cpu),
+        ("memory", &parts.memory),
+    ]
+    .into_iter()
+    .filter(|(_, quantity)| quantity.value.is_some())
+    .map(|(name, _)| name)
+    .collect();
+    match there.is_empty() {
+        true => "reported by version 2: nothing".to_owned(),
+        false => format!("reported by version 2: {}", there.join(", ")),
+    }
+}
+
+/// An id that may stand in a path and a URL.
+fn slug(text: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') {
+            c
+        } else {
+            '-'
+        }
+    };
+    text.chars().take(80).map(plain).collect()
+}
