@@ -124,6 +124,15 @@ fn several(old: &Old<'_>) -> Vec<Cycle> {
         };
         cycles.push(Cycle { facts, start_s });
     }
+    let measured = cycles
+        .iter()
+        .filter(|cycle| cycle.facts.energy[0].is_ok())
+        .count();
+    if measured > 0 && measured < cycles.len() {
+        let what = format!("{measured} of {} cycles have an energy", cycles.len());
+        old.notes()
+            .push("total_energy_j", notes::ENERGY_PARTLY_FAILED, what);
+    }
     for path in ["num_cycles", "statistics.num_cycles"] {
         if let Some(said) = old
             .at(path)

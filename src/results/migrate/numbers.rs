@@ -145,6 +145,10 @@ pub(super) fn of(cycles: &[&Facts]) -> Made {
             distrust.push(reason);
         }
     }
+    let measured = cycles.iter().filter(|one| one.energy[0].is_ok()).count();
+    if measured > 0 && measured < cycles.len() {
+        distrust.push(super::notes::ENERGY_PARTLY_FAILED);
+    }
 
     let joules = |i: usize| {
         move |one: &Facts| {
