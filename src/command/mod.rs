@@ -18,6 +18,7 @@ mod sinks;
 mod summary;
 mod terminal;
 mod verify;
+pub(crate) mod version_2;
 mod worker;
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ use crate::cli::{Cli, Verb};
 
 pub use results::MigrateArgs;
 pub use terminal::{json, say, show, table};
+pub use version_2::arguments;
 
 /// Reference documentation that is made from code.
 pub mod generated {

@@ -49,5 +49,6 @@ pub(crate) use legacy::{new_key as key_of_version_2, renamed as renamed_from_ver
 pub use load::{Resolved, Sources, load};
 pub use model::*;
 pub use place::Place;
+pub(crate) use presets::decoders as decoder_presets;
 pub use show::{Format, show};
 pub use unbuilt::{Built, unbuilt};
