@@ -18,7 +18,7 @@ mod sinks;
 mod summary;
 mod terminal;
 mod verify;
-pub(crate) mod version_2;
+mod version_2;
 mod worker;
 
 use std::process::ExitCode;
@@ -33,6 +33,7 @@ pub use version_2::arguments;
 pub mod generated {
     pub use super::completions::cli_md;
     pub use super::metrics::markdown as metrics_md;
+    pub use super::version_2::migration_md;
 }
 
 /// The contract for scripts.

@@ -3,13 +3,15 @@
 
 mod answers;
 mod flags;
+mod migration_md;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use super::{Exit, say};
 
-pub(crate) use flags::{FLAGS, Flag, Now};
+use flags::{FLAGS, Now};
+pub use migration_md::migration_md;
 
 /// A verb of version 2.
 pub(crate) struct Verb {

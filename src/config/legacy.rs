@@ -128,11 +128,15 @@ pub(crate) const VALUES: &[(&str, &str, &str)] = &[
 ];
 
 /// Variables of version 2: the key, or why there is none.
-const VARIABLES: &[(&str, Result<&str, &str>)] = &[
+pub(crate) const VARIABLES: &[(&str, Result<&str, &str>)] = &[
     ("LLM_ENERGY_RESULTS_DIR", Ok("io.results_dir")),
     (
         "LLM_ENERGY_STATE_DIR",
         Err("a run keeps its state in its own folder"),
+    ),
+    (
+        "LLM_ENERGY_CONFIGS_DIR",
+        Err("a configuration is named by its path"),
     ),
     (
         "LLM_ENERGY_VERBOSITY",
@@ -140,17 +144,30 @@ const VARIABLES: &[(&str, Result<&str, &str>)] = &[
     ),
 ];
 
-/// What a variable of version 2 sets, or that it sets nothing.
-pub(crate) fn variable(name: &str) -> Option<Result<&'static str, Finding>> {
+/// What a variable of version 2 sets, if anything, and what is to be said of it.
+pub(crate) fn variable(name: &str) -> Option<(Option<&'static str>, Finding)> {
     let (name, fate) = VARIABLES.iter().find(|(known, _)| *known == name)?;
-    Some(fate.map_err(|why| {
-        Finding::warning(
-            "gone",
-            &Place::variable(name),
-            format!("the variable `{name}` of version 2 has no effect: {why}"),
-            "Unset it.",
-        )
-    }))
+    let place = Place::variable(name);
+    Some(match fate {
+        Ok(key) => (
+            Some(key),
+            Finding::note(
+                "moved",
+                &place,
+                format!("the variable `{name}` of version 2 is now `{key}`, and was taken as that"),
+                format!("Set `{}` in its place.", variable_of(key)),
+            ),
+        ),
+        Err(why) => (
+            None,
+            Finding::warning(
+                "gone",
+                &place,
+                format!("the variable `{name}` of version 2 has no effect: {why}"),
+                "Unset it.",
+            ),
+        ),
+    })
 }
 
 /// The old key that a variable spells: `LEM_PYTORCH__BATCH_SIZE`.

@@ -467,22 +467,15 @@ pub const FIELDS: &[OldField] = &[
     ),
 ];
 
-/// The row of a field by its path without the indices of lists: its own, else that of the
-/// nearest section around it.
-pub fn row(path: &str) -> Option<&'static OldField> {
-    let mut at = path;
-    loop {
-        if let Some(row) = FIELDS.iter().find(|row| row.old == at) {
-            return Some(row);
-        }
-        at = at.rsplit_once('.')?.0;
-    }
+/// The row of a field by its path without the indices of lists.
+pub fn exact(path: &str) -> Option<&'static OldField> {
+    FIELDS.iter().find(|row| row.old == path)
 }
 
 /// The field of version 2 that a person means: by its whole path, or by its last name
 /// where only one field ends so. Ask only for what is no name of version 3.
 pub fn lookup(name: &str) -> Option<&'static OldField> {
-    if let Some(exact) = FIELDS.iter().find(|row| row.old == name) {
+    if let Some(exact) = exact(name) {
         return Some(exact);
     }
     let mut ending = FIELDS
@@ -560,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_name_is_found_whole_by_its_end_and_within_its_section() {
+    fn an_old_name_is_found_whole_and_by_its_end() {
         assert_eq!(
             lookup("inference_metrics.tokens_per_second")
                 .unwrap()
@@ -571,13 +564,7 @@ mod tests {
             lookup("flops_total").unwrap().new_path(),
             Some("flops.estimated")
         );
-        assert_eq!(
-            row("effective_config.decoder.preset").unwrap().new_path(),
-            Some("config")
-        );
-        assert_eq!(row("latency_stats.itl_p99_ms").unwrap().new_path(), None);
         assert!(lookup("duration_sec").is_none(), "two fields end so");
-        assert!(row("something.else").is_none());
         let (new, said) = deprecation("peak_memory_mb").unwrap();
         assert_eq!(new, Some("memory.gpu_peak_bytes"));
         assert!(said.contains("`memory.gpu_peak_bytes` (× 2^20"), "{said}");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::legacy_names::{self, Fate};
+use super::super::legacy_names::{self, Fate, OldField};
 use super::super::{MigrationCounts, MigrationNote, NoteKind};
 
 /// Lists of whole results: what is within has the path that it has by itself.
@@ -10,9 +10,9 @@ const NESTED: [&str; 2] = ["process_results", "cycle_results"];
 
 pub(super) fn count(document: &Value, notes: &[MigrationNote]) -> MigrationCounts {
     let mut counts = MigrationCounts::default();
-    each(document, "", &mut |path| {
+    each(document, "", None, &mut |row| {
         counts.values += 1;
-        match legacy_names::row(path).map(|row| row.fate) {
+        match row.map(|row| row.fate) {
             Some(Fate::Moved { .. }) => counts.mapped += 1,
             Some(Fate::Recomputed { .. }) => counts.recomputed += 1,
             Some(Fate::Kept { .. }) | None => counts.kept += 1,
@@ -24,27 +24,38 @@ pub(super) fn count(document: &Value, notes: &[MigrationNote]) -> MigrationCount
     counts
 }
 
-/// Every value that is no list and no object, and every empty one, with its path without
-/// indices.
-fn each(value: &Value, path: &str, seen: &mut impl FnMut(&str)) {
+/// No field has a path as long: what is below belongs to the section above.
+const LONGEST: usize = 200;
+
+/// Every value that is no list and no object, and every empty one, with the row of its
+/// field, else that of the nearest section around it.
+fn each(
+    value: &Value,
+    path: &str,
+    row: Option<&'static OldField>,
+    seen: &mut impl FnMut(Option<&'static OldField>),
+) {
     match value {
         Value::Array(items) if !items.is_empty() => {
-            // A long list of numbers has one path; it is looked up once a value, but made once.
             for item in items {
-                each(item, path, seen);
+                each(item, path, row, seen);
             }
         }
         Value::Object(map) if !map.is_empty() => {
             for (key, item) in map {
                 if NESTED.contains(&key.as_str()) && item.is_array() {
-                    each(item, "", seen);
-                } else if path.is_empty() {
-                    each(item, key, seen);
+                    each(item, "", None, seen);
+                } else if path.len() + key.len() > LONGEST {
+                    each(item, path, row, seen);
                 } else {
-                    each(item, &format!("{path}.{key}"), seen);
+                    let below = match path {
+                        "" => key.clone(),
+                        path => format!("{path}.{key}"),
+                    };
+                    each(item, &below, legacy_names::exact(&below).or(row), seen);
                 }
             }
         }
-        _ => seen(path),
+        _ => seen(row),
     }
 }

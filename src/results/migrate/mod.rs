@@ -39,6 +39,27 @@ use old::Old;
 
 pub use refused::{Refused, Why};
 
+/// Every reason that a note can have, for the documentation: its code, what it makes of the
+/// number, why, and what a reader can do.
+pub(crate) fn reasons() -> impl Iterator<
+    Item = (
+        &'static str,
+        &'static str,
+        &'static str,
+        Option<&'static str>,
+    ),
+> {
+    notes::REASONS.iter().map(|reason| {
+        let kind = match reason.kind {
+            NoteKind::Flagged => "flagged",
+            NoteKind::Absent => "absent",
+            NoteKind::Recomputed => "recomputed",
+            NoteKind::Told => "told",
+        };
+        (reason.code, kind, reason.why, reason.remedy)
+    })
+}
+
 /// What the file itself does not say.
 #[derive(Clone, Debug, Default)]
 pub struct Options {

@@ -38,7 +38,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Document, Refused> {
         value: Value::Null,
         too_large: Vec::new(),
     };
-    document.value = value(raw, "", &mut document.too_large)?;
+    document.value = value(raw, &Place::Root, &mut document.too_large)?;
     Ok(document)
 }
 
@@ -117,37 +117,86 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
     }
 }
 
-fn value(raw: &RawValue, path: &str, too_large: &mut Vec<String>) -> Result<Value, Refused> {
+/// Where in the document; put into words only where something is to be told of it, since
+/// names may be long and many.
+enum Place<'a> {
+    Root,
+    Key(&'a Place<'a>, &'a str),
+    Item(&'a Place<'a>, usize),
+}
+
+/// Of a path that is told.
+const MOST_SHOWN: usize = 200;
+/// So many numbers that stay text are told one by one.
+const MOST_TOLD: usize = 50;
+
+impl Place<'_> {
+    fn dotted(&self) -> String {
+        let mut steps = Vec::new();
+        let mut at = self;
+        loop {
+            at = match at {
+                Self::Root => break,
+                Self::Key(parent, key) => {
+                    steps.push(key.chars().take(MOST_SHOWN).collect());
+                    parent
+                }
+                Self::Item(parent, index) => {
+                    steps.push(index.to_string());
+                    parent
+                }
+            };
+        }
+        steps.reverse();
+        let whole = steps.join(".");
+        match whole.char_indices().nth(MOST_SHOWN) {
+            Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
+            None => whole,
+        }
+    }
+}
+
+fn value(raw: &RawValue, place: &Place<'_>, too_large: &mut Vec<String>) -> Result<Value, Refused> {
     let text = raw.get();
     let wrong = |error: serde_json::Error| {
-        let place = if path.is_empty() { "its root" } else { path };
-        Refused::new(Why::Text, format!("{place} is no JSON: {error}"))
+        let named = match place {
+            Place::Root => "its root".to_owned(),
+            _ => place.dotted(),
+        };
+        Refused::new(Why::Text, format!("{named} is no JSON: {error}"))
     };
     Ok(match text.as_bytes().first() {
         Some(b'{') => {
             let pairs: Pairs<'_> = serde_json::from_str(text).map_err(wrong)?;
             let mut map = Map::with_capacity(pairs.0.len());
             for (key, raw) in pairs.0 {
-                let below = join(path, &key);
-                let item = value(raw, &below, too_large)?;
-                if map.insert(key, item).is_some() {
-                    let why =
-                        format!("`{below}` stands there twice: which one holds cannot be told");
+                let below = Place::Key(place, &key);
+                if map.contains_key(&key) {
+                    let why = format!(
+                        "`{}` stands there twice: which one holds cannot be told",
+                        below.dotted()
+                    );
                     return Err(Refused::new(Why::Ambiguous, why));
                 }
+                let item = value(raw, &below, too_large)?;
+                map.insert(key, item);
             }
             Value::Object(map)
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(text).map_err(wrong)?;
-            let of =
-                |(i, raw): (usize, &&RawValue)| value(raw, &join(path, &i.to_string()), too_large);
-            Value::Array(items.iter().enumerate().map(of).collect::<Result<_, _>>()?)
+            let mut values = Vec::with_capacity(items.len());
+            for (index, raw) in items.into_iter().enumerate() {
+                values.push(value(raw, &Place::Item(place, index), too_large)?);
+            }
+            Value::Array(values)
         }
         Some(b'-' | b'0'..=b'9') => match number(text) {
             Some(number) => Value::Number(number),
             None => {
-                too_large.push(path.to_owned());
+                if too_large.len() < MOST_TOLD {
+                    too_large.push(place.dotted());
+                }
                 Value::String(text.to_owned())
             }
         },
@@ -168,14 +217,6 @@ fn number(text: &str) -> Option<Number> {
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let vanished = value == 0.0 && mantissa.contains(|c: char| matches!(c, '1'..='9'));
     (!vanished).then(|| Number::from_f64(value)).flatten()
-}
-
-fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
 }
 
 #[cfg(test)]
@@ -253,6 +294,10 @@ mod tests {
         assert_eq!(refused(deep.as_bytes()).why, Why::Hostile);
         let open = r#"{"a":"#.repeat(1_000_000);
         assert_eq!(refused(open.as_bytes()).why, Why::Hostile);
+        let long = "k".repeat(1_000_000);
+        let told =
+            refused(format!("{{\"{long}\": {{\"a\": 1, \"a\": 2}}}}").as_bytes()).to_string();
+        assert!(told.len() < 1_000, "{}", told.len());
         let quoted = format!("[\"{}\\\"[\"]", "[".repeat(1000));
         assert!(read(quoted.as_bytes()).is_ok());
     }

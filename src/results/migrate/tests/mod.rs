@@ -5,6 +5,7 @@
     clippy::panic
 )]
 
+mod fuzzed;
 mod mutated;
 mod old_files;
 
