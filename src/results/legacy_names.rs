@@ -262,7 +262,7 @@ pub const FIELDS: &[OldField] = &[
         "config",
         "with the new names of its keys",
     ),
-    kept("cli_overrides", "what they set is in `config`"),
+    moved("cli_overrides", "provenance", "as what was set by a flag"),
     moved("config_warnings", "warnings", ""),
     moved(
         "parameter_provenance",

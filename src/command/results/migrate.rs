@@ -20,6 +20,8 @@ use report::{Entry, Fate, Report};
 
 /// No result is nearly as large; a larger file is not one.
 const MAX_BYTES: u64 = 1 << 30;
+/// With a line for each number, long lists would treble a file.
+const COMPACT_FROM: usize = 4 << 20;
 const DEFAULT_OUT: &str = "lem-migrated";
 
 #[derive(Debug, Args)]
@@ -96,7 +98,8 @@ fn one(
     let below = path.strip_prefix(&found.common).unwrap_or(path);
     let source = below.display().to_string();
     let mut fate = || -> Result<Fate, Refused> {
-        let result = migrate::migrate(&read(path)?, &source, options)?;
+        let old = read(path)?;
+        let result = migrate::migrate(&old, &source, options)?;
         let target = target(&args.out, below);
         if !targets.insert(target.clone()) {
             let what = format!(
@@ -105,8 +108,12 @@ fn one(
             );
             return Err(Refused::new(Why::Taken, what));
         }
-        let mut bytes = serde_json::to_vec_pretty(&result)
-            .map_err(|error| Refused::new(Why::Unwritable, error.to_string()))?;
+        let encode = match old.len() > COMPACT_FROM {
+            true => serde_json::to_vec,
+            false => serde_json::to_vec_pretty,
+        };
+        let mut bytes =
+            encode(&result).map_err(|error| Refused::new(Why::Unwritable, error.to_string()))?;
         bytes.push(b'\n');
         let written = write(&target, &bytes, args.force)?;
         let migration = result.migration.as_ref();

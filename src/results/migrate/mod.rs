@@ -12,7 +12,9 @@
 //! field a row in [`super::legacy_names`].
 
 mod count;
+mod cycles;
 mod facts;
+mod latencies;
 mod notes;
 mod numbers;
 mod old;
@@ -67,12 +69,6 @@ pub struct Options {
     pub zone: Option<TimeZone>,
 }
 
-/// One cycle, and where it stands in the run.
-struct Cycle {
-    facts: Facts,
-    start_s: Result<f64, String>,
-}
-
 /// Migrates one file. `source` is what it is called in the result.
 pub fn migrate(bytes: &[u8], source: &str, options: &Options) -> Result<RunResult, Refused> {
     let document = read::read(bytes)?;
@@ -107,66 +103,6 @@ pub fn migrate(bytes: &[u8], source: &str, options: &Options) -> Result<RunResul
     Ok(result)
 }
 
-fn cycles(old: &Old<'_>, shape: OldShape) -> Vec<Cycle> {
-    let alone = |facts| {
-        vec![Cycle {
-            facts,
-            start_s: Ok(0.0),
-        }]
-    };
-    match shape {
-        OldShape::Raw => alone(facts::of_process(old, None)),
-        OldShape::Aggregated | OldShape::LaterExperiment => {
-            alone(together::of_aggregate(old, None))
-        }
-        OldShape::MultiCycle => several(old),
-    }
-}
-
-fn several(old: &Old<'_>) -> Vec<Cycle> {
-    let backend = old.at("backend").text();
-    let results = old.at("cycle_results").items();
-    let metadata = old.at("cycle_metadata").items();
-    let mut first = None;
-    let mut cycles = Vec::with_capacity(results.len());
-    for (index, cycle) in results.iter().enumerate() {
-        let facts = together::of_aggregate(cycle, backend);
-        let told = metadata
-            .get(index)
-            .and_then(|m| times::read(m.at("timestamp").text()?));
-        let began = told.or(facts.start);
-        first = first.or(began);
-        let start_s = began
-            .zip(first)
-            .and_then(|(began, first)| began.since(first));
-        let start_s = match index {
-            0 => Ok(0.0),
-            _ => start_s.ok_or_else(|| "version 2 did not tell when the cycle began".to_owned()),
-        };
-        cycles.push(Cycle { facts, start_s });
-    }
-    let measured = cycles
-        .iter()
-        .filter(|cycle| cycle.facts.energy[0].is_ok())
-        .count();
-    if measured > 0 && measured < cycles.len() {
-        let what = format!("{measured} of {} cycles have an energy", cycles.len());
-        old.notes()
-            .push("total_energy_j", notes::ENERGY_PARTLY_FAILED, what);
-    }
-    for path in ["num_cycles", "statistics.num_cycles"] {
-        if let Some(said) = old
-            .at(path)
-            .count()
-            .filter(|said| *said != cycles.len() as u64)
-        {
-            let what = format!("the file says {said} cycles and holds {}", cycles.len());
-            old.notes().push("num_cycles", notes::CYCLES_COUNT, what);
-        }
-    }
-    cycles
-}
-
 fn result(
     document: &Value,
     shape: OldShape,
@@ -176,11 +112,11 @@ fn result(
 ) -> (RunResult, BTreeMap<String, CycleStatistics>) {
     let old = Old::new(document, notes);
     let levels = said::Levels::of(&old);
-    let cycles = cycles(&old, shape);
+    let cycles = cycles::of(&old, shape);
     let all: Vec<&Facts> = cycles.iter().map(|cycle| &cycle.facts).collect();
     let mut made = numbers::of(&all);
     if shape == OldShape::MultiCycle {
-        check_statistics(&old, &made);
+        cycles::check_statistics(&old, &made);
     }
     if shape == OldShape::LaterExperiment {
         notes.push(
@@ -265,7 +201,7 @@ fn result(
         cycles: cycles
             .iter()
             .enumerate()
-            .map(|(index, cycle)| cycle_result(index, cycle))
+            .map(|(index, cycle)| cycles::result(index, cycle))
             .collect(),
         intervals: made.intervals,
         warnings: levels.warnings(),
@@ -274,20 +210,6 @@ fn result(
         legacy: None,
     };
     (result, made.statistics)
-}
-
-fn cycle_result(index: usize, cycle: &Cycle) -> CycleResult {
-    let mut numbers = numbers::of(&[&cycle.facts]).numbers;
-    if let Err(why) = &cycle.start_s {
-        numbers.absent.insert("start_s".into(), why.clone());
-    }
-    CycleResult {
-        cycle: u32::try_from(index).unwrap_or(u32::MAX),
-        complete: true,
-        start_s: *cycle.start_s.as_ref().unwrap_or(&0.0),
-        throttled_s: None,
-        numbers,
-    }
 }
 
 /// When it began and ended, in UTC where that is known.
@@ -317,50 +239,6 @@ fn moments(
         known
     };
     (of("started", start), of("ended", end))
-}
-
-/// The file's own statistics against those of its cycles.
-fn check_statistics(old: &Old<'_>, made: &numbers::Made) {
-    let notes = old.notes();
-    let pairs = [
-        ("statistics.energy_mean_j", "total_energy_j", false),
-        ("statistics.energy_std_j", "total_energy_j", true),
-        (
-            "statistics.throughput_mean_tps",
-            "throughput.total_tokens_per_sec",
-            false,
-        ),
-        (
-            "statistics.throughput_std_tps",
-            "throughput.total_tokens_per_sec",
-            true,
-        ),
-    ];
-    for (field, path, spread) in pairs {
-        let Some(told) = old.at(field).amount() else {
-            continue;
-        };
-        let anew = made
-            .statistics
-            .get(path)
-            .map(|s| if spread { s.stddev } else { s.mean });
-        let Some(anew) = anew else {
-            let what = format!("{field} is {told}, and cannot be computed from the cycles");
-            notes.push(path, notes::CYCLES_DIFFER, what);
-            continue;
-        };
-        let what = format!("{field} was {told}, and is {anew} from the cycles");
-        let same = (told - anew).abs() <= 1e-6 * told.max(anew.abs());
-        notes.push(
-            path,
-            if same {
-                notes::CYCLES_ANEW
-            } else {
-                notes::CYCLES_DIFFER
-            },
-            what,
-        );
-    }
 }
 
 /// What the total sums.

@@ -28,11 +28,11 @@ reasons! {
         "version 2 always took 2 × parameters × (input + output tokens), whatever `flops_method` and `flops_confidence` say: attention and quantisation are not in it",
         Some("Compare it only with numbers of version 2");
     RATE_AMBIGUOUS: Recomputed, "throughput.counted-anew",
-        "early files counted output tokens and later ones input plus output; here it is output tokens over the inference time",
+        "early files counted output tokens and later ones input plus output; here it counts output tokens",
         None;
     RATE_OF_PROCESSES: Recomputed, "throughput.mean-of-rates",
         "version 2's is a mean over processes, not the system's rate; here it is all output tokens over the span from the first process's start to the last one's end, which includes loading the model: the rate was at least this",
-        Some("Compare it only with runs of one process in mind: it is a lower bound");
+        Some("Take it as a lower bound");
     TIME_SUMMED: Recomputed, "time.summed",
         "version 2 summed the times of processes that ran beside one another; here it is the longest",
         None;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use lem_record::{How, Interval, Quantity};
 
 use super::super::*;
-use super::facts::{Facts, Latencies, Told};
+use super::facts::{Facts, Told};
+use super::latencies::{Latencies, pool};
 use super::notes::Reason;
-use super::together::pool;
 use crate::analysis::statistics::{Pairs, cv, mean, percentile, stddev};
 
 const NO_PHASES: &str = "version 2 did not tell prefill from decode";

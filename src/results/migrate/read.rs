@@ -71,11 +71,13 @@ fn shallow(text: &str) -> Result<(), Refused> {
 
 fn syntax(error: &serde_json::Error, text: &str) -> Refused {
     let place = format!("line {}, column {}", error.line(), error.column());
-    if error.is_eof() {
-        return Refused::new(Why::Torn, format!("it ends early, at {place}"));
-    }
     let line = text.lines().nth(error.line().saturating_sub(1));
     let bytes = line.unwrap_or_default().as_bytes();
+    // A number that is cut after its sign or point is told as a wrong one.
+    let last = error.line() >= text.lines().count() && error.column() >= bytes.len();
+    if error.is_eof() || (last && error.to_string().starts_with("invalid number")) {
+        return Refused::new(Why::Torn, format!("it ends early, at {place}"));
+    }
     // The column counts bytes, and may point behind the sign.
     let at = error.column().saturating_sub(1);
     for name in ["NaN", "Infinity", "-Infinity"] {
@@ -270,6 +272,9 @@ mod tests {
             (b"  \n", Why::Torn, "empty"),
             (br#"{"a": [1, 2"#, Why::Torn, "line 1"),
             (br#"{"a": "x"#, Why::Torn, "ends early"),
+            (br#"{"a": -"#, Why::Torn, "ends early"),
+            (b"{\"a\":\n[1, 2.", Why::Torn, "line 2"),
+            (b"[1, 2.]", Why::Text, "no JSON"),
             (b"{\"a\": \"\xc3", Why::Torn, "within a character"),
             (b"{\"a\": \"\xff\"}", Why::Text, "UTF-8"),
             (b"{\"a\":\n NaN}", Why::NotANumber, "NaN at line 2"),

@@ -1,6 +1,7 @@
 //! Several processes of one cycle, put together by what their numbers are.
 
-use super::facts::{Facts, Latencies, Told, above_zero, flops, of_process, summary};
+use super::facts::{Facts, Told, above_zero, flops, of_process};
+use super::latencies::{Latencies, pool, summary};
 use super::notes::*;
 use super::old::Old;
 use super::times;
@@ -193,31 +194,6 @@ fn together(all: Vec<Facts>, notes: &Notes) -> Facts {
         e2e: pooled(|one| &one.e2e),
         start: start.or(first),
         end,
-    }
-}
-
-/// All raw values together; a summary only where it is the only one.
-pub(super) fn pool<'a>(all: impl Iterator<Item = &'a Latencies>) -> Latencies {
-    let mut values = Vec::new();
-    let mut others: Vec<&Latencies> = Vec::new();
-    for one in all {
-        match one {
-            Latencies::Raw(raw) => values.extend_from_slice(raw),
-            other => others.push(other),
-        }
-    }
-    match (values.is_empty(), others.as_slice()) {
-        (false, []) => Latencies::Raw(values),
-        (false, _) => Latencies::Absent(
-            "some processes or cycles have no raw values, so that all together have no distribution".to_owned(),
-        ),
-        (true, [only]) => (*only).clone(),
-        (true, several) => match several.iter().find(|one| matches!(one, Latencies::Absent(_))) {
-            Some(absent) => (*absent).clone(),
-            None => Latencies::Absent(
-                "there are only summaries of processes or cycles, which cannot be pooled".to_owned(),
-            ),
-        },
     }
 }
 

@@ -305,6 +305,16 @@ fn cycles_are_counted_anew() {
     );
     assert_eq!(result.numbers.tokens.output, 3 * 640);
     note(&result, "total_energy_j", "cycles.statistics-anew");
+    let rate = note(
+        &result,
+        "throughput.total_tokens_per_sec",
+        "cycles.statistics-anew",
+    );
+    assert!(
+        rate.what.contains("148.535") && !has(&result, "cycles.statistics-differ"),
+        "{}",
+        rate.what
+    );
 
     let torn = migrated("multi_cycle_torn.json");
     note(&torn, "num_cycles", "cycles.count-differs");
