@@ -74,7 +74,9 @@ fn syntax(error: &serde_json::Error, text: &str) -> Refused {
     let line = text.lines().nth(error.line().saturating_sub(1));
     let bytes = line.unwrap_or_default().as_bytes();
     // A number that is cut after its sign or point is told as a wrong one.
-    let last = error.line() >= text.lines().count() && error.column() >= bytes.len();
+    let last = error.line() >= text.lines().count()
+        && error.column() >= bytes.len()
+        && !text.trim_end().ends_with(['}', ']']);
     if error.is_eof() || (last && error.to_string().starts_with("invalid number")) {
         return Refused::new(Why::Torn, format!("it ends early, at {place}"));
     }
