@@ -376,7 +376,7 @@ pub const FIELDS: &[OldField] = &[
     anew("statistics.energy_mean_j", "total_energy_j", DEVIATION),
     anew(
         "statistics.energy_std_j",
-        "migration.cycle_statistics.total_energy_j.stddev",
+        "cycle_statistics.energy.total.stddev",
         DEVIATION,
     ),
     anew(
@@ -391,7 +391,7 @@ pub const FIELDS: &[OldField] = &[
     ),
     anew(
         "statistics.energy_cv",
-        "migration.cycle_statistics.total_energy_j.cv",
+        "cycle_statistics.energy.total.cv",
         DEVIATION,
     ),
     anew(
@@ -401,7 +401,7 @@ pub const FIELDS: &[OldField] = &[
     ),
     anew(
         "statistics.throughput_std_tps",
-        "migration.cycle_statistics.throughput.total_tokens_per_sec.stddev",
+        "cycle_statistics.throughput.total.stddev",
         DEVIATION,
     ),
     anew(
@@ -416,7 +416,7 @@ pub const FIELDS: &[OldField] = &[
     ),
     anew(
         "statistics.throughput_cv",
-        "migration.cycle_statistics.throughput.total_tokens_per_sec.cv",
+        "cycle_statistics.throughput.total.cv",
         DEVIATION,
     ),
     anew(
@@ -426,7 +426,7 @@ pub const FIELDS: &[OldField] = &[
     ),
     anew(
         "statistics.efficiency_std_tpj",
-        "migration.cycle_statistics.efficiency.tokens_per_joule.stddev",
+        "cycle_statistics.efficiency.tokens_per_joule.stddev",
         DEVIATION,
     ),
     kept(

@@ -1,8 +1,5 @@
 //! What a migrated result says of its own making.
 
-use std::collections::BTreeMap;
-
-use lem_record::Interval;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +16,6 @@ pub struct Migration {
     pub source_sha256: String,
     /// What became of its values.
     pub counts: MigrationCounts,
-    /// Spread over the cycles, by the path of the number; empty for a single cycle.
-    pub cycle_statistics: BTreeMap<String, CycleStatistics>,
     /// Every number that is absent, distrusted or computed anew, and why.
     pub notes: Vec<MigrationNote>,
 }
@@ -99,19 +94,4 @@ pub enum NoteKind {
     Recomputed,
     /// Only to be known.
     Told,
-}
-
-/// A number over the cycles.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct CycleStatistics {
-    /// Cycles that have it.
-    pub count: u64,
-    /// Of the cycles, each counting the same.
-    pub mean: f64,
-    /// Standard deviation of a sample (n − 1).
-    pub stddev: f64,
-    /// Coefficient of variation: the standard deviation over the mean's amount.
-    pub cv: Option<f64>,
-    /// 95 % confidence interval of the mean: Student's t under 15 cycles, else BCa bootstrap.
-    pub interval: Option<Interval>,
 }

@@ -83,6 +83,7 @@ pub(super) fn result(index: usize, cycle: &Cycle) -> CycleResult {
         complete: true,
         start_s: *cycle.start_s.as_ref().unwrap_or(&0.0),
         throttled_s: None,
+        outlier_in: Vec::new(),
         numbers,
     }
 }
@@ -95,16 +96,18 @@ pub(super) fn check_statistics(old: &Old<'_>, made: &numbers::Made) {
             "energy_std_j",
             "total_energy_j",
             "total_energy_j",
+            "energy.total",
         ),
         (
             "throughput_mean_tps",
             "throughput_std_tps",
             "avg_tokens_per_second",
             "throughput.total_tokens_per_sec",
+            "throughput.total",
         ),
     ];
     let cycles = old.at("cycle_results").items();
-    for (mean, stddev, of, path) in fields {
+    for (mean, stddev, of, path, id) in fields {
         let values: Vec<f64> = cycles
             .iter()
             .filter_map(|one| one.at(of).amount())
@@ -119,7 +122,7 @@ pub(super) fn check_statistics(old: &Old<'_>, made: &numbers::Made) {
             };
             let same =
                 theirs.is_some_and(|theirs| (told - theirs).abs() <= 1e-6 * told.max(theirs));
-            let anew = made.statistics.get(path);
+            let anew = made.statistics.get(id);
             let anew = anew.map(|s| if field == mean { s.mean } else { s.stddev });
             let now = match anew {
                 Some(anew) => format!("is {anew} here"),

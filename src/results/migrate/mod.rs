@@ -83,7 +83,7 @@ pub fn migrate(bytes: &[u8], source: &str, options: &Options) -> Result<RunResul
             format!("{path} is a number that stands as text"),
         );
     }
-    let (mut result, cycle_statistics) = result(&document.value, shape, &sha256, options, &notes);
+    let mut result = result(&document.value, shape, &sha256, options, &notes);
     let notes = notes.into_inner();
     result.warnings.extend(notes::warnings(&notes));
     result.migration = Some(Migration {
@@ -96,7 +96,6 @@ pub fn migrate(bytes: &[u8], source: &str, options: &Options) -> Result<RunResul
         source: source.to_owned(),
         source_sha256: sha256,
         counts: count::count(&document.value, &notes),
-        cycle_statistics,
         notes,
     });
     result.legacy = Some(document.value);
@@ -109,7 +108,7 @@ fn result(
     sha256: &str,
     options: &Options,
     notes: &Notes,
-) -> (RunResult, BTreeMap<String, CycleStatistics>) {
+) -> RunResult {
     let old = Old::new(document, notes);
     let levels = said::Levels::of(&old);
     let cycles = cycles::of(&old, shape);
@@ -138,7 +137,7 @@ fn result(
             .map(|index| format!("p{index}-")),
         _ => None,
     };
-    let result = RunResult {
+    RunResult {
         schema_version: SCHEMA_VERSION.into(),
         producer: Producer {
             name: "lem".into(),
@@ -204,12 +203,12 @@ fn result(
             .map(|(index, cycle)| cycles::result(index, cycle))
             .collect(),
         intervals: made.intervals,
+        cycle_statistics: made.statistics,
         warnings: levels.warnings(),
         exports: Vec::new(),
         migration: None,
         legacy: None,
-    };
-    (result, made.statistics)
+    }
 }
 
 /// When it began and ended, in UTC where that is known.

@@ -103,11 +103,10 @@ fn statistics_of(series: &Series) -> Option<CycleStatistics> {
     let values: Vec<f64> = pairs.iter().map(|(num, den)| num / den).collect();
     let finite = |value: f64| Some(value).filter(|value| value.is_finite());
     Some(CycleStatistics {
-        count: values.len() as u64,
+        n: u32::try_from(values.len()).ok()?,
         mean: finite(mean(&values)?)?,
         stddev: finite(stddev(&values)?)?,
         cv: cv(&values).and_then(finite),
-        interval: Pairs::of(values.iter().map(|value| (*value, 1.0))).interval(),
     })
 }
 
@@ -185,12 +184,12 @@ pub(super) fn of(cycles: &[&Facts]) -> Made {
 
     if cycles.len() > 1 {
         let spread: [(&str, &Series); 5] = [
-            ("total_energy_j", &total),
-            ("energy_per_output_token_j", &per_output),
-            ("throughput.total_tokens_per_sec", &rate),
+            ("energy.total", &total),
+            ("energy.per_output_token", &per_output),
+            ("throughput.total", &rate),
             ("efficiency.tokens_per_joule", &tokens_per_joule),
             (
-                "duration_s",
+                "run.duration",
                 &series(cycles, |one| one.duration_s.clone(), one),
             ),
         ];
