@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod results;
 
+pub use crate::command::MigrateArgs;
 pub use results::{
     AggregateArgs, CompareArgs, ListArgs, RebuildArgs, ResultsVerb, RmArgs, ShowArgs,
 };
@@ -34,7 +35,7 @@ Examples:
 
 Exit codes: 0 done, 1 the run failed, 2 usage or configuration, 3 measured but a delivery is
 incomplete (lem export, and lem run with --strict-export), 130 interrupted. lem exec ends as its
-command does.")]
+command does. Coming from version 2: docs/migration.md.")]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,

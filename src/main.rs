@@ -9,5 +9,8 @@ fn main() -> ExitCode {
         lem::command::say(&format!("error: {missing}"));
         return ExitCode::FAILURE;
     }
-    lem::command::dispatch(lem::cli::Cli::parse())
+    match lem::command::arguments(std::env::args_os()) {
+        Ok(arguments) => lem::command::dispatch(lem::cli::Cli::parse_from(arguments)),
+        Err(answered) => answered,
+    }
 }

@@ -29,6 +29,14 @@ fn the_command_line() {
 }
 
 #[test]
+fn the_page_of_version_2() {
+    check(
+        "docs/migration.md",
+        &lem::command::generated::migration_md(),
+    );
+}
+
+#[test]
 fn the_schema_of_results() {
     check("docs/result.schema.json", &lem::results::schema_json());
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::PlotArgs;
+use super::{MigrateArgs, PlotArgs};
 use crate::results::grid::GridFormat;
 
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,8 @@ pub enum ResultsVerb {
     Rm(RmArgs),
     /// Draw power, phases, temperature and token times
     Plot(PlotArgs),
+    /// Make results of version 3 of those of version 2
+    Migrate(MigrateArgs),
     /// Print the JSON Schema of result.json
     Schema,
 }

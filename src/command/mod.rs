@@ -18,18 +18,22 @@ mod sinks;
 mod summary;
 mod terminal;
 mod verify;
+mod version_2;
 mod worker;
 
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Verb};
 
+pub use results::MigrateArgs;
 pub use terminal::{json, say, show, table};
+pub use version_2::arguments;
 
 /// Reference documentation that is made from code.
 pub mod generated {
     pub use super::completions::cli_md;
     pub use super::metrics::markdown as metrics_md;
+    pub use super::version_2::migration_md;
 }
 
 /// The contract for scripts.

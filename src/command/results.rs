@@ -4,6 +4,7 @@ mod aggregate;
 mod compare;
 mod list;
 mod look;
+mod migrate;
 mod plot;
 mod rebuild;
 mod rm;
@@ -21,6 +22,8 @@ use crate::results::{self, RunResult, locate, store};
 /// From so many runs on reading them takes long enough to say so.
 const MANY: usize = 500;
 
+pub use migrate::MigrateArgs;
+
 pub fn results(verb: &ResultsVerb) -> Outcome {
     match verb {
         ResultsVerb::List(args) => list::list(args)?,
@@ -30,6 +33,7 @@ pub fn results(verb: &ResultsVerb) -> Outcome {
         ResultsVerb::Rebuild(args) => return rebuild::rebuild(args),
         ResultsVerb::Rm(args) => return rm::rm(args),
         ResultsVerb::Plot(args) => plot::plot(args)?,
+        ResultsVerb::Migrate(args) => return migrate::migrate(args),
         ResultsVerb::Schema => super::show(&results::schema_json()),
     }
     Ok(Exit::Done)

@@ -126,11 +126,11 @@ pub(crate) fn layers(environment: &Environment, findings: &mut Findings) -> Vec<
         }
     }
     for (name, value) in environment.iter().filter(|(_, value)| !value.is_empty()) {
-        if let Some(fate) = legacy::variable(name) {
-            match fate {
-                Ok(path) => give(name, value, path, findings),
-                Err(finding) => findings.push(finding),
+        if let Some((key, finding)) = legacy::variable(name) {
+            if let Some(path) = key {
+                give(name, value, path, findings);
             }
+            findings.push(finding);
         }
     }
     for (name, value) in environment.iter().filter(|(_, value)| !value.is_empty()) {

@@ -1,10 +1,13 @@
 //! Keys of version 2, and where they have gone: a table, applied to each layer by
 //! itself, so that an old key in a file loses to a new one in a variable as it should.
 
+use serde_json::Value;
+
 use super::finding::{Finding, Findings};
 use super::keys::variable_of;
 use super::place::Place;
-use super::tree::{Entry, Node};
+use super::redact;
+use super::tree::{Data, Entry, Map, Node};
 
 pub(crate) struct Row {
     pub old: &'static str,
@@ -125,11 +128,15 @@ pub(crate) const VALUES: &[(&str, &str, &str)] = &[
 ];
 
 /// Variables of version 2: the key, or why there is none.
-const VARIABLES: &[(&str, Result<&str, &str>)] = &[
+pub(crate) const VARIABLES: &[(&str, Result<&str, &str>)] = &[
     ("LLM_ENERGY_RESULTS_DIR", Ok("io.results_dir")),
     (
         "LLM_ENERGY_STATE_DIR",
         Err("a run keeps its state in its own folder"),
+    ),
+    (
+        "LLM_ENERGY_CONFIGS_DIR",
+        Err("a configuration is named by its path"),
     ),
     (
         "LLM_ENERGY_VERBOSITY",
@@ -137,17 +144,30 @@ const VARIABLES: &[(&str, Result<&str, &str>)] = &[
     ),
 ];
 
-/// What a variable of version 2 sets, or that it sets nothing.
-pub(crate) fn variable(name: &str) -> Option<Result<&'static str, Finding>> {
+/// What a variable of version 2 sets, if anything, and what is to be said of it.
+pub(crate) fn variable(name: &str) -> Option<(Option<&'static str>, Finding)> {
     let (name, fate) = VARIABLES.iter().find(|(known, _)| *known == name)?;
-    Some(fate.map_err(|why| {
-        Finding::warning(
-            "gone",
-            &Place::variable(name),
-            format!("the variable `{name}` of version 2 has no effect: {why}"),
-            "Unset it.",
-        )
-    }))
+    let place = Place::variable(name);
+    Some(match fate {
+        Ok(key) => (
+            Some(key),
+            Finding::note(
+                "moved",
+                &place,
+                format!("the variable `{name}` of version 2 is now `{key}`, and was taken as that"),
+                format!("Set `{}` in its place.", variable_of(key)),
+            ),
+        ),
+        Err(why) => (
+            None,
+            Finding::warning(
+                "gone",
+                &place,
+                format!("the variable `{name}` of version 2 has no effect: {why}"),
+                "Unset it.",
+            ),
+        ),
+    })
 }
 
 /// The old key that a variable spells: `LEM_PYTORCH__BATCH_SIZE`.
@@ -178,6 +198,50 @@ pub(crate) fn migrate(layer: &mut Node, findings: &mut Findings) {
     for (path, old, new) in VALUES {
         rename(layer, path, old, new, findings);
     }
+}
+
+/// A configuration that version 2 wrote into its results, with the names of today, without
+/// secrets, and without the many keys that it left empty.
+pub(crate) fn renamed(config: &Value) -> Value {
+    let mut node = bare(config);
+    let mut unsaid = Findings::default();
+    migrate(&mut node, &mut unsaid);
+    redact::value("", &node.to_value())
+}
+
+/// The key that a key of version 2 is now, where it is another one.
+pub(crate) fn new_key(old: &str) -> Option<&'static str> {
+    let row = ROWS.iter().find(|row| row.old == old)?;
+    match row.fate {
+        Fate::Moved(targets) => targets.first().copied(),
+        Fate::Gone(_) => None,
+    }
+}
+
+fn bare(value: &Value) -> Node {
+    let place = Place::Default;
+    let data = match value {
+        Value::Object(map) => Data::Map(
+            map.iter()
+                .map(|(key, value)| (key, bare(value)))
+                .filter(|(_, node)| !node.is_empty())
+                .map(|(key, node)| {
+                    let key_place = Place::Default;
+                    (
+                        key.clone(),
+                        Entry {
+                            key: key_place,
+                            node,
+                        },
+                    )
+                })
+                .collect::<Map>(),
+        ),
+        Value::Array(items) => Data::List(items.iter().map(bare).collect()),
+        Value::String(text) => return Node::text(text, place),
+        scalar => return Node::scalar(scalar.clone(), &scalar.to_string(), place),
+    };
+    Node { data, place }
 }
 
 fn apply(row: &Row, entry: Entry, layer: &mut Node, findings: &mut Findings) {

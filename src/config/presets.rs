@@ -32,6 +32,13 @@ pub(crate) fn decoder(name: &str) -> Option<Vec<(&'static str, Value)>> {
 
 pub(crate) const DECODER_NAMES: [&str; 4] = ["deterministic", "standard", "creative", "factual"];
 
+/// Every preset of the decoder, with what it sets.
+pub(crate) fn decoders() -> impl Iterator<Item = (&'static str, Vec<(&'static str, Value)>)> {
+    DECODER_NAMES
+        .into_iter()
+        .map(|name| (name, decoder(name).unwrap_or_default()))
+}
+
 pub(crate) fn apply(tree: &mut Node) {
     let Some(name) = tree
         .get(&["decoder", "preset"])

@@ -32,7 +32,7 @@ pub use git::Git;
 pub use host::Host;
 pub(crate) use host::memory_bytes;
 pub use layers::Layer;
-pub use render::render;
+pub use render::{render, render_gpus};
 pub use root::{Root, why};
 pub use thermal::{Temperature, Thermal};
 

@@ -42,6 +42,15 @@ pub fn render(environment: &Environment, inventory: &Inventory) -> String {
     out
 }
 
+/// The GPUs of [`render`], alone.
+pub fn render_gpus(environment: &Environment) -> String {
+    let mut rows = machine(environment);
+    rows.retain(|[name, _]| name.to_ascii_lowercase().starts_with("gpu"));
+    let mut out = String::new();
+    section(&mut out, "GPUs", rows);
+    out
+}
+
 type Row = [String; 2];
 
 fn section(out: &mut String, title: &str, rows: Vec<Row>) {

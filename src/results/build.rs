@@ -96,6 +96,8 @@ pub fn build(
         cycle_statistics: cycle_statistics(analysis),
         warnings: analysis.warnings.iter().map(WarningText::from).collect(),
         exports,
+        migration: None,
+        legacy: None,
     }
 }
 

@@ -16,8 +16,11 @@ pub mod fields;
 pub(crate) mod figures;
 pub mod grid;
 pub mod index;
+pub mod legacy_names;
 pub mod locate;
 pub mod markdown;
+pub mod migrate;
+mod migration;
 pub mod parquet;
 pub mod plot;
 pub mod query;
@@ -33,6 +36,7 @@ pub mod verify;
 mod tests;
 
 pub use build::build;
+pub use migration::*;
 pub use v3::*;
 
 /// That a result is what its schema says, and holds no number that JSON has not.

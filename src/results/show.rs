@@ -398,7 +398,15 @@ pub(crate) fn warnings(result: &RunResult, out: &mut String) {
 
 /// Where the run is, and what each sink received.
 pub(crate) fn exports(result: &RunResult, out: &mut String) {
-    let _ = write!(out, "\nRun folder: {}\n", result.run_dir);
+    match &result.migration {
+        Some(migration) => {
+            let (shape, source) = (migration.shape.as_str(), &migration.source);
+            let _ = write!(out, "\nMigrated from version 2 ({shape}): {source}\n");
+        }
+        None => {
+            let _ = write!(out, "\nRun folder: {}\n", result.run_dir);
+        }
+    }
     for export in &result.exports {
         let text = |name: &str| export.get(name).and_then(serde_json::Value::as_str);
         let Some(sink) = text("sink") else { continue };

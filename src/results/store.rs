@@ -119,7 +119,10 @@ pub fn rebuild(run_dir: &Path, exports: Vec<Value>) -> Result<RunResult, StoreEr
 }
 
 /// Writes beside the file, syncs, renames over it, and syncs the folder.
-fn replace(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn replace(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.new"));
     let mut file = File::create(&temporary)?;

@@ -29,7 +29,7 @@ pub struct RunResult {
     pub producer: Producer,
     /// Of the run, and of its folder.
     pub run_id: String,
-    /// The run's folder, as it was when this was written.
+    /// The run's folder, as it was when this was written; empty in a migrated file.
     pub run_dir: String,
     /// What a person calls this run.
     pub name: String,
@@ -108,6 +108,12 @@ pub struct RunResult {
     pub warnings: Vec<WarningText>,
     /// What each sink received, as delivery tells it.
     pub exports: Vec<Value>,
+    /// What the migration did, where this was made of a file of version 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<super::Migration>,
+    /// That file's content, as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legacy: Option<Value>,
 }
 
 /// How the cycles of a run scatter in one number.

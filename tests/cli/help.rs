@@ -23,6 +23,7 @@ fn every_verb_explains_itself_within_a_terminal() {
         &["results", "show"],
         &["results", "rebuild"],
         &["results", "plot"],
+        &["results", "migrate"],
         &["engines"],
         &["worker", "check"],
         &["worker", "show"],

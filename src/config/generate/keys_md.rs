@@ -134,9 +134,14 @@ fn decoder_presets(out: &mut String) {
 
 fn version_2(out: &mut String) {
     out.push_str(
-        "\n## Files of version 2\n\nThey load. Each old key is noted with its new place:\n\n\
-         | Version 2 | Now |\n|---|---|\n",
+        "\n## Files of version 2\n\nThey load. Each old key is noted with its new place:\n\n",
     );
+    version_2_keys(out);
+}
+
+/// The table of version 2's keys, for docs/migration.md too.
+pub(crate) fn version_2_keys(out: &mut String) {
+    out.push_str("| Version 2 | Now |\n|---|---|\n");
     for row in ROWS {
         let now = match row.fate {
             Fate::Moved(to) => format!("`{}`", to.join("` and `")),

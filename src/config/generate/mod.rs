@@ -8,8 +8,11 @@ mod starter;
 
 pub use env_md::env_md;
 pub use keys_md::config_md;
+pub(crate) use keys_md::version_2_keys;
 pub use schema::schema_json;
 pub use starter::starter;
+
+pub(crate) use super::legacy::VARIABLES as VARIABLES_OF_VERSION_2;
 
 const GENERATED: &str =
     "<!-- Generated from src/config by `LEM_UPDATE=1 cargo test --test config`; do not edit. -->";

@@ -11,4 +11,4 @@ mod names;
 pub use flatten::{flatten, left_out, of_value};
 pub use metrics::{Metric, Shape, metrics, of_catalogue};
 pub(crate) use metrics::{at, number};
-pub use names::{Known, Resolved, deprecated_name};
+pub use names::{Known, Resolved};

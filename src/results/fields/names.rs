@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::metrics::of_catalogue;
 use crate::config::keys::keys;
 use crate::config::suggest;
+use crate::results::legacy_names;
 use crate::results::v3::RunResult;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(RunResult).to_value());
@@ -18,26 +19,6 @@ pub const OWN: &[&str] = &["folder", "owed", "problem"];
 const ANYTHING: &[&str] = &["exports.", "thermal.", "legacy."];
 /// Short names.
 const SHORT: &[(&str, &str)] = &[("id", "run_id")];
-
-/// Names that lem's version 2 gave, with those of today.
-const DEPRECATED: &[(&str, &str)] = &[
-    ("experiment_id", "run_id"),
-    ("config_name", "name"),
-    ("avg_tokens_per_second", "throughput.total_tokens_per_sec"),
-    ("avg_energy_per_token_j", "energy_per_output_token_j"),
-    ("total_inference_time_sec", "duration_s"),
-    ("total_flops", "flops.estimated"),
-    ("total_tokens", "tokens.output"),
-    ("latency_stats.ttft_mean_ms", "latency.ttft_ms.mean"),
-];
-
-/// The name of today for one of version 2.
-pub fn deprecated_name(name: &str) -> Option<&'static str> {
-    DEPRECATED
-        .iter()
-        .find(|(old, _)| *old == name)
-        .map(|(_, new)| *new)
-}
 
 /// The fields that there are: those of the schema, and those that these runs have.
 #[derive(Debug, Default)]
@@ -106,13 +87,15 @@ impl Known {
         if self.has(&key) {
             return plain(key);
         }
-        if let Some(new) = deprecated_name(name) {
-            let note = format!("{name} is the name of version 2; it is {new} now");
-            let path = new.to_owned();
-            return Ok(Resolved {
-                path,
-                note: Some(note),
-            });
+        match legacy_names::deprecation(name) {
+            Some((Some(new), note)) => {
+                return Ok(Resolved {
+                    path: new.to_owned(),
+                    note: Some(note),
+                });
+            }
+            Some((None, note)) => return Err(note),
+            None => {}
         }
         match self.ending_in(name).as_slice() {
             [one] => plain(one.clone()),
