@@ -7,6 +7,7 @@
 mod flatten;
 mod metrics;
 mod names;
+mod table;
 
 pub use flatten::{flatten, left_out, of_value};
 pub use metrics::{Metric, Shape, metrics, of_catalogue};
