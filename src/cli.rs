@@ -1,9 +1,13 @@
 //! The command line's definitions: what may be typed, and nothing of what it does.
 
+mod sweep;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use sweep::{PointArgs, SweepArgs, SweepPlanArgs, SweepRunArgs, SweepVerb};
 
 /// Measures what LLM inference really costs (energy, time, compute, memory, carbon), split into
 /// prefill and decode, with an error bar on every joule, and delivers the numbers to MLflow and
@@ -20,6 +24,7 @@ Examples:
   lem run configs/quickstart.yaml                 measure a small real model
   lem run my.yaml --set batching.batch_size=4     change one key
   lem run my.yaml --mlflow                        deliver to MLFLOW_TRACKING_URI, or ./mlruns
+  lem sweep my.yaml --vary batching.batch_size=1,4,16   many points, compared
   lem exec -- python train.py                     measure any command
   lem export lem-runs/RUN --to mlflow             deliver later, or again
   lem export --pending                            deliver whatever is owed
@@ -38,6 +43,8 @@ pub struct Cli {
 pub enum Verb {
     /// Measure a model: baseline, warm-up, cycles, result, delivery
     Run(RunArgs),
+    /// Measure many points: values varied, visited in random blocks, compared
+    Sweep(SweepArgs),
     /// Measure any command: energy, power, phases, and all sinks
     Exec(ExecArgs),
     /// Deliver runs to sinks, now or again; a repeat changes nothing there
