@@ -8,7 +8,7 @@ Modes:
   llama       a shape like Llama 3 8B with random weights: phases `prefill` and `decode` of
               --runs requests, batch --batch, --input and --output tokens; then `idle`
   estimators  the same between phases `bare` (no context yet) and `idle`, and then prefill alone
-              (`loop`), with rests between (`rested`, its rests `rest`), several output lengths
+              (`loop`), with rests between (`rested_MS`, its rests `rest_MS`), several output lengths
               (`length_N.i`), and ten equal parts (`repeat_i`)
   check       what --result, the JSON of a run of mode estimators, says of them
   overhead    decode speed while lem samples against while lem is stopped, --runs pairs
@@ -21,7 +21,7 @@ import json
 import os
 import time
 
-REST_S = 0.4
+RESTS_S = (0.1, 0.2, 0.4)
 
 
 class Marks:
@@ -168,14 +168,16 @@ def estimators(torch, args, marks, prefill, steps):
     marks.phase("loop", begin, now(torch), given=count)
     # The loop runs into the limit of power, and a single prefill ends before the limit bites.
     # With rests between them it is the single prefill that repeats.
-    begin, count = now(torch), 0
-    while time.monotonic_ns() - begin < 12e9:
-        prefill()
-        rest = now(torch)
-        time.sleep(REST_S)
-        marks.phase("rest", rest, now(torch))
-        count += 1
-    marks.phase("rested", begin, now(torch), given=count)
+    for rest_s in RESTS_S:
+        name = f"{rest_s * 1000:.0f}"
+        begin, count = now(torch), 0
+        while time.monotonic_ns() - begin < 8e9:
+            prefill()
+            rest = now(torch)
+            time.sleep(rest_s)
+            marks.phase(f"rest_{name}", rest, now(torch))
+            count += 1
+        marks.phase(f"rested_{name}", begin, now(torch), given=count)
     for times in range(3):
         for length in [args.output * eighths // 8 for eighths in (1, 3, 5, 8)]:
             # Back to back, so that one measured window is long against the sensor.
@@ -233,6 +235,14 @@ def overhead(torch, args, work):
     print(json.dumps({"pairs": pairs, "lem_cpu_share": used / spent, "seconds": spent}))
 
 
+def line(points):
+    """Slope and intercept by least squares."""
+    n = len(points)
+    mean_x, mean_y = sum(x for x, _ in points) / n, sum(y for _, y in points) / n
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
+    return slope, mean_y - slope * mean_x
+
+
 def check(path, args):
     """What the estimators of a run of mode `estimators` give of one prefill and one decode step."""
     result = json.load(open(path))
@@ -241,24 +251,27 @@ def check(path, args):
     output = args.output
     prefill, decode = value("prefill", "energy_each_j"), value("decode", "energy_each_j") / (output - 1)
     loop = value("loop") / rows["loop"]["input_tokens"]
-    # What the rests took, at the idle level, is not the prefills'.
-    rests = value("idle", "power_w") * rows["rest"]["seconds"]
-    rested = (value("rested") - rests) / rows["rested"]["input_tokens"]
+    # A round's energy against its rest: a line whose slope is the power of a rest, and whose
+    # value without a rest is a prefill.
+    rests = []
+    for name in rows:
+        if name.startswith("rested_"):
+            rounds = rows[name]["input_tokens"]
+            rests.append((rows["rest_" + name[7:]]["seconds"] / rounds, value(name) / rounds))
+    rest_w, rested = line(rests)
     points = [
         (int(name[7:].split(".")[0]), row["energy_j"]["value"] / row["input_tokens"])
         for name, row in rows.items()
         if name.startswith("length_")
     ]
-    n = len(points)
-    mean_x, mean_y = sum(x - 1 for x, _ in points) / n, sum(y for _, y in points) / n
-    slope = sum((x - 1 - mean_x) * (y - mean_y) for x, y in points) / sum((x - 1 - mean_x) ** 2 for x, _ in points)
-    intercept = mean_y - slope * mean_x
+    slope, intercept = line([(length - 1, energy) for length, energy in points])
     full = value("prefill", "energy_each_j") + value("decode", "energy_each_j")
     repeats = [value(name) / row["output_tokens"] for name, row in rows.items() if name.startswith("repeat_")]
     spread = (sum((x - sum(repeats) / 10) ** 2 for x in repeats) / 9) ** 0.5 / (sum(repeats) / 10)
     told = {
         "prefill_j": {"windows": prefill, "looped": loop, "rested": rested, "slope": intercept},
         "decode_step_j": {"windows": decode, "looped": (full - loop) / (output - 1), "rested": (full - rested) / (output - 1), "slope": slope},
+        "rested": {"rest_w": rest_w, "rounds": rests},
         "joules_per_token_cv": spread,
         "joules_per_token": repeats,
         "watts": {name: value(name, "power_w") for name in rows if "." not in name and "_" not in name},

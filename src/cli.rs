@@ -106,8 +106,9 @@ pub enum MetricsFormat {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The configuration (YAML)
-    pub config: PathBuf,
+    /// The configuration (YAML); with --resume the one that the run recorded, if left out
+    #[arg(required_unless_present = "resume")]
+    pub config: Option<PathBuf>,
     /// Set one key; may be given again
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -126,8 +127,8 @@ pub struct RunArgs {
     /// Profile the engine's operators
     #[arg(long)]
     pub profile: bool,
-    /// Continue a run that was broken off
-    #[arg(long, value_name = "ID")]
+    /// Go on with a run that was broken off: its folder, or its id. Finished cycles are kept
+    #[arg(long, value_name = "RUN")]
     pub resume: Option<String>,
     /// Say what would be measured and what would be sent where; measure, ask and send nothing
     #[arg(long)]

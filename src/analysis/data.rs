@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lem_record::{
-    ClockPairs, CycleFinished, Envelope, Record, RequestTimeline, RoundsFinished, RunStarted,
-    RunStatus, Samples, SegmentWritten, Span, SpanKind, Stamp, Table, Warning,
+    ClockPairs, CycleFinished, Envelope, Record, RequestTimeline, Resumed, RoundsFinished,
+    RunStarted, RunStatus, Samples, SegmentWritten, Span, SpanKind, Stamp, Table, Warning,
 };
 use serde_json::Value;
 
@@ -105,6 +105,16 @@ impl RoundsData {
     /// How often the requests of a cycle were answered; above 0.
     pub fn rounds(&self) -> f64 {
         self.record.round_ends_ns.len() as f64
+    }
+
+    /// Rest of one round, seconds.
+    pub fn rest_s(&self) -> f64 {
+        self.record.rest_ns.unwrap_or(0) as f64 / 1e9 / self.rounds()
+    }
+
+    /// Without its rests, nanoseconds; above 0.
+    pub fn busy_ns(&self) -> u64 {
+        self.window.len_ns() - self.record.rest_ns.unwrap_or(0)
     }
 }
 
@@ -248,6 +258,7 @@ impl RunDataBuilder {
             Record::SegmentWritten(segment) => self.segment(segment),
             Record::CycleFinished(cycle) => self.cycle(cycle),
             Record::RoundsFinished(rounds) => self.rounds(rounds),
+            Record::Resumed(resumed) => self.resumed(resumed),
             Record::RunFinished(end) => {
                 self.data.status = Some(end.status);
                 self.data.status_reason.clone_from(&end.reason);
@@ -468,6 +479,29 @@ impl RunDataBuilder {
         self.finished.insert(cycle.cycle, cycle.clone());
     }
 
+    /// Forgets the attempt that was broken off, and what was said of the run as a whole.
+    fn resumed(&mut self, resumed: &Resumed) {
+        let kept = |cycle: &u32| *cycle < resumed.from_cycle;
+        self.finished.retain(|cycle, _| kept(cycle));
+        self.segments.retain(|cycle, _| kept(cycle));
+        self.told.retain(|cycle, _| kept(cycle));
+        self.phases.retain(|(cycle, ..)| kept(cycle));
+        self.requests.retain(|(cycle, _)| kept(cycle));
+        self.marked.retain(|(cycle, _)| kept(cycle));
+        let data = &mut self.data;
+        data.engine.retain(|said| kept(&said.cycle));
+        data.steps.retain(|(cycle, _)| kept(cycle));
+        data.rounds.clear();
+        (data.status, data.status_reason) = (None, None);
+        data.metrics_seen = 0;
+        let of_analysis = |w: &Warning| super::CODES.contains(&w.code.as_str());
+        data.warnings.retain(|w| !of_analysis(w));
+        let config = data.started.as_mut().map(|s| &mut s.config);
+        if let Some(cycles) = config.and_then(|c| c.get_mut("num_cycles")) {
+            *cycles = resumed.cycles.into();
+        }
+    }
+
     fn rounds(&mut self, record: &RoundsFinished) {
         let ends = &record.round_ends_ns;
         let within = |t: &u64| record.start_ns <= *t && *t <= record.end_ns;
@@ -475,6 +509,7 @@ impl RunDataBuilder {
             || ends.is_empty()
             || !ends.is_sorted()
             || !ends.iter().all(within)
+            || record.rest_ns.unwrap_or(0) >= record.end_ns - record.start_ns
         {
             return self.note(format!(
                 "the extra rounds {} ({}) contradict themselves and are left out",

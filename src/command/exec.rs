@@ -46,7 +46,7 @@ pub fn exec(args: &ExecArgs) -> Result<ExitCode, Failure> {
     let resolved =
         settings::resolve_without_model(args.config.as_deref(), &args.set, values(args))?;
     settings::require_built_sinks(&resolved)?;
-    let exporters = run::exporters(&resolved)?;
+    let exporters = run::exporters(&resolved, None)?;
     let (program, arguments) = args
         .command
         .split_first()

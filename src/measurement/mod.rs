@@ -85,6 +85,8 @@ pub struct Plan {
     pub cycles: u32,
     /// Cycles that an earlier process finished: they are not measured again.
     pub first_cycle: u32,
+    /// Whether the run ends with these cycles: then what follows the last one follows.
+    pub last: bool,
     pub measurement: config::Measurement,
     /// Extra rounds after the cycles.
     pub rounds: Rounds,
@@ -128,8 +130,10 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
             return Ok(Ended::Interrupted);
         }
     }
-    rounds::run(session, plan)?;
-    take_baseline(session, plan, BaselineKind::After)?;
+    if plan.last {
+        rounds::run(session, plan)?;
+        take_baseline(session, plan, BaselineKind::After)?;
+    }
     Ok(Ended::Complete)
 }
 

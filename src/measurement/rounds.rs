@@ -9,11 +9,17 @@ use std::time::{Duration, Instant};
 use lem_record::{Record, RoundsFinished, Stamp, Warning};
 
 use super::cycle::Events;
-use super::{MeasureError, Plan, Session};
+use super::{MeasureError, Plan, Session, pause};
 use crate::config::{Measurement, PhaseMethod};
 use crate::engine::{Capabilities, Event, Phase, TokenIds, Work};
 use crate::meter::Source;
 
+/// Rests of the looped rounds, as shares of the work before each: without any, prefill runs
+/// into the board's limit of power, which a single one is over before it bites. Short and long
+/// ones tell the power of resting; up and down again, so that a drift is no slope.
+const RESTS: [f64; 4] = [0.5, 1.5, 1.5, 0.5];
+/// A rest is at least so long, that it is one to a sensor, and at most so long, that it ends.
+const REST_S: (f64, f64) = (0.02, 2.0);
 /// Output lengths of a slope: four are the fewest that show whether it is a line.
 const LENGTHS: u32 = 4;
 /// A window with more rounds than this says when it began and ended only.
@@ -35,7 +41,8 @@ impl Rounds {
         match rule.phase_method {
             PhaseMethod::Windows => Self::default(),
             PhaseMethod::Auto => Self {
-                looped: measured && engine.in_process,
+                // Of a server it is not known what else it does, and what it keeps.
+                looped: measured && (engine.in_process || engine.phase_boundaries),
                 slope: false,
             },
             PhaseMethod::Looped => Self {
@@ -61,9 +68,16 @@ pub(super) fn run(session: &mut Session<'_>, plan: &Plan) -> Result<(), MeasureE
         .observer
         .stage("Measuring extra rounds to tell prefill from decode");
     session.shown.phase("other");
+    let begun = Instant::now();
+    let planned: f64 = windows.iter().map(|w| w.seconds).sum();
     for (index, window) in windows.iter().enumerate() {
         if session.cancel.is_cancelled() {
             return Ok(());
+        }
+        // Whole rounds of a long workload: both rests once are enough then.
+        let late = begun.elapsed().as_secs_f64() > planned;
+        if late && window.rest.is_some() && index >= RESTS.len() / 2 {
+            continue;
         }
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         match one(session, plan, window, index) {
@@ -86,17 +100,20 @@ struct RoundWindow {
     method: PhaseMethod,
     output_tokens: u32,
     seconds: f64,
+    /// How long to rest after a batch, as a share of its time.
+    rest: Option<f64>,
 }
 
 fn windows(plan: &Plan) -> Vec<RoundWindow> {
     let rule = &plan.measurement;
     let mut windows = Vec::new();
     if plan.rounds.looped {
-        windows.push(RoundWindow {
+        windows.extend(RESTS.map(|rest| RoundWindow {
             method: PhaseMethod::Looped,
             output_tokens: 1,
-            seconds: rule.loop_s,
-        });
+            seconds: rule.loop_s / RESTS.len() as f64,
+            rest: Some(rest),
+        }));
     }
     if plan.rounds.slope {
         let lengths = lengths(&plan.work);
@@ -106,6 +123,7 @@ fn windows(plan: &Plan) -> Vec<RoundWindow> {
             method: PhaseMethod::Slope,
             output_tokens: *length,
             seconds: rule.loop_s / 2.0,
+            rest: None,
         }));
     }
     windows
@@ -131,21 +149,39 @@ fn one(
         request.max_output_tokens = window.output_tokens;
         request.min_output_tokens = window.output_tokens;
     }
+    let batches = batches(&work, window, session.engine.capabilities());
     let mut tally = Tally::default();
     let mut round_ends_ns = Vec::new();
+    let mut rest_ns = 0;
     session.probe.begin_window();
     let start_ns = Stamp::mono_ns();
     let end = Instant::now() + Duration::from_secs_f64(window.seconds);
     let mut outcome = Ok(());
     // Whole rounds only: a part of one is another mixture of prompts.
     while outcome.is_ok() && (round_ends_ns.is_empty() || Instant::now() < end) {
-        let events = Events::of(&work, session.shown);
-        outcome = session.engine.generate(&work, &mut &events, session.cancel);
+        for batch in &batches {
+            let events = Events::of(batch, session.shown);
+            let since = Stamp::mono_ns();
+            outcome = session.engine.generate(batch, &mut &events, session.cancel);
+            let now = Stamp::mono_ns();
+            tally.take(events.drain(), now);
+            if outcome.is_err() || session.cancel.is_cancelled() {
+                break;
+            }
+            if let Some(share) = window.rest {
+                let (least, most) = REST_S;
+                let rest = now.saturating_sub(since) as f64 / 1e9 * share;
+                pause(
+                    Duration::from_secs_f64(rest.clamp(least, most)),
+                    session.cancel,
+                );
+                rest_ns += Stamp::mono_ns().saturating_sub(now);
+            }
+        }
         if session.cancel.is_cancelled() {
             break;
         }
         let now = Stamp::mono_ns();
-        tally.take(events.drain(), now);
         if round_ends_ns.len() < MOST_ROUND_ENDS {
             round_ends_ns.push(now);
         }
@@ -168,10 +204,28 @@ fn one(
                 round_ends_ns,
                 prefill_ns: tally.phased.then_some(tally.prefill_ns),
                 decode_ns: tally.phased.then_some(tally.decode_ns),
+                rest_ns: window.rest.is_some().then_some(rest_ns),
             }));
     }
     session.recorder.commit()?;
     outcome.map_err(MeasureError::Engine)
+}
+
+/// What is asked of the engine at once: a batch, so that a rest can follow each; all of it
+/// where the engine makes its batches itself.
+fn batches(work: &Work, window: &RoundWindow, engine: Capabilities) -> Vec<Work> {
+    let whole = window.rest.is_none() || !(engine.in_process || engine.phase_boundaries);
+    if whole {
+        return vec![work.clone()];
+    }
+    let part = |requests: &[crate::engine::Request]| Work {
+        requests: requests.to_vec(),
+        ..work.clone()
+    };
+    work.requests
+        .chunks(work.batch_size.max(1))
+        .map(part)
+        .collect()
 }
 
 fn write(session: &Session<'_>, window: super::Window) {

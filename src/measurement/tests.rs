@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lem_record::{
     Board, Envelope, FinishReason, How, Record, Recorder, RunStarted, SpanKind, Stamp,
@@ -21,6 +21,8 @@ use crate::engine::{
 use crate::meter::{Component, Meter, SampleSink, Sampler, Sensor, Source, SourceColumn};
 
 const PREFILL_W: u64 = 500;
+/// The board's limit, which it keeps to where prefills follow each other without a pause.
+const LIMIT_W: u64 = 350;
 const DECODE_W: u64 = 200;
 const IDLE_W: u64 = 100;
 
@@ -31,6 +33,8 @@ struct ScriptedEngine {
     watts: Watts,
     description: ModelDescription,
     calls: u32,
+    /// When it last ended a request that had no decode.
+    prefilled: Option<Instant>,
     /// The call that fails, from 1.
     fails: Option<u32>,
 }
@@ -77,7 +81,10 @@ impl Engine for ScriptedEngine {
                 request: request.id,
                 at_ns: now(),
             });
-            self.watts.store(PREFILL_W, Ordering::Relaxed);
+            let sustained = |at: Instant| at.elapsed() < Duration::from_millis(10);
+            let limited = self.prefilled.take().is_some_and(sustained);
+            let watts = if limited { LIMIT_W } else { PREFILL_W };
+            self.watts.store(watts, Ordering::Relaxed);
             events.event(Event::Phase {
                 phase: Some(Phase::Prefill),
                 at_ns: now(),
@@ -102,6 +109,7 @@ impl Engine for ScriptedEngine {
                 });
             }
             self.watts.store(IDLE_W, Ordering::Relaxed);
+            self.prefilled = (request.max_output_tokens == 1).then(Instant::now);
             events.event(Event::Phase {
                 phase: None,
                 at_ns: now(),
@@ -186,6 +194,7 @@ fn run(method: PhaseMethod, update_s: f64, fails: Option<u32>) -> (Vec<Record>, 
         watts: watts.clone(),
         description: ModelDescription::default(),
         calls: 0,
+        prefilled: None,
         fails,
     };
     let sources = vec![source(update_s)];
@@ -221,6 +230,7 @@ fn run(method: PhaseMethod, update_s: f64, fails: Option<u32>) -> (Vec<Record>, 
         },
         cycles: 2,
         first_cycle: 0,
+        last: true,
         rounds: Rounds::needed(&measurement, &sources, engine.capabilities()),
         measurement,
     };
@@ -291,9 +301,12 @@ fn a_sensor_too_slow_for_the_phases_is_helped_by_rounds_of_prefill() {
     let (records, analysis) = run(PhaseMethod::Auto, 0.05, None);
     let chosen = analysis.phases.chosen().unwrap();
     assert_eq!(chosen.method, PhaseMethod::Looped);
-    let looped = &rounds(&records)[0];
-    assert!(looped.round_ends_ns.len() >= 2, "{looped:?}");
+    let rounds = rounds(&records);
+    let looped = &rounds[0];
     assert_eq!(looped.output_tokens, looped.requests);
+    // Rests of two lengths, without which the board would be at its limit of power.
+    let rest = |r: &lem_record::RoundsFinished| r.rest_ns.unwrap() / r.round_ends_ns.len() as u64;
+    assert!(rest(&rounds[1]) > 2 * rest(looped), "{rounds:?}");
     let per_cycle = looped.prefill_ns.unwrap() as f64 / 1e9 / looped.round_ends_ns.len() as f64;
     let value = |id: &str| analysis.run.quantity(id).value.unwrap();
     near(
@@ -318,7 +331,7 @@ fn a_sensor_too_slow_for_the_phases_is_helped_by_rounds_of_prefill() {
 #[test]
 fn a_fast_sensor_s_windows_are_chosen_and_checked_by_the_rounds() {
     let (records, analysis) = run(PhaseMethod::Auto, 0.004, None);
-    assert_eq!(rounds(&records).len(), 1);
+    assert!(rounds(&records).len() >= 2);
     let phases = &analysis.phases;
     assert_eq!(phases.chosen().unwrap().method, PhaseMethod::Windows);
     assert_eq!(phases.differences().len(), 2);

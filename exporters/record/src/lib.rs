@@ -26,8 +26,8 @@ pub use exporter::{
 pub use live::{Board, Live, Present};
 pub use record::{
     Artifact, ArtifactKind, Attributes, ClockPairs, Column, CycleFinished, EngineTold,
-    FinishReason, Metric, Origin, Record, RequestTimeline, RoundsFinished, RunFinished, RunStarted,
-    RunStatus, Samples, Seal, SegmentWritten, Span, SpanKind, Table, Warning,
+    FinishReason, Metric, Origin, Record, RequestTimeline, Resumed, RoundsFinished, RunFinished,
+    RunStarted, RunStatus, Samples, Seal, SegmentWritten, Span, SpanKind, Table, Warning,
 };
 pub use recorder::Recorder;
 pub use secret::Secret;

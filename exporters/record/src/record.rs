@@ -24,6 +24,7 @@ pub enum Record {
     SegmentWritten(SegmentWritten),
     CycleFinished(CycleFinished),
     RoundsFinished(RoundsFinished),
+    Resumed(Resumed),
     Seal(Seal),
     RunFinished(RunFinished),
     /// A kind that a newer lem wrote: kept by name, skipped by every reader.
@@ -45,6 +46,7 @@ impl Record {
             Self::SegmentWritten(_) => "segment_written",
             Self::CycleFinished(_) => "cycle_finished",
             Self::RoundsFinished(_) => "rounds_finished",
+            Self::Resumed(_) => "resumed",
             Self::Seal(_) => "seal",
             Self::RunFinished(_) => "run_finished",
             Self::Unknown(kind) => kind,
@@ -69,6 +71,7 @@ impl Record {
             "segment_written" => Self::SegmentWritten(serde_json::from_str(data)?),
             "cycle_finished" => Self::CycleFinished(serde_json::from_str(data)?),
             "rounds_finished" => Self::RoundsFinished(serde_json::from_str(data)?),
+            "resumed" => Self::Resumed(serde_json::from_str(data)?),
             "seal" => Self::Seal(serde_json::from_str(data)?),
             "run_finished" => Self::RunFinished(serde_json::from_str(data)?),
             other => Self::Unknown(other.to_owned()),
@@ -363,6 +366,26 @@ pub struct RoundsFinished {
     /// Wall time in decode of all rounds together, where the engine tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_ns: Option<u64>,
+    /// How long nothing was asked of the engine within the rounds, all together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_ns: Option<u64>,
+}
+
+/// Another process goes on with the run. What the log says before this of `from_cycle` and of
+/// later cycles belongs to an attempt that was broken off, and an end that it tells is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The cycle that is measured next: those before it are kept.
+    pub from_cycle: u32,
+    /// How many cycles the run is to have now.
+    pub cycles: u32,
+    /// `lem` and its version.
+    pub producer: String,
+    pub pid: u32,
+    /// Where it is another than before, this process's monotonic times go on from those of the
+    /// log by the wall clock ([`crate::Stamp::go_on_from`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
 }
 
 /// The checksum of the log up to the line of this record, made when the run was closed.

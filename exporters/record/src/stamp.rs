@@ -1,5 +1,10 @@
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// What this process adds to CLOCK_MONOTONIC: 0, unless it goes on with a log that was begun
+/// before the machine was last started.
+static AHEAD_NS: AtomicI64 = AtomicI64::new(0);
 
 /// One moment on both clocks.
 ///
@@ -22,7 +27,25 @@ impl Stamp {
 
     /// Reads CLOCK_MONOTONIC only: what a hot path should call.
     pub fn mono_ns() -> u64 {
-        read(ClockId::Monotonic).unsigned_abs()
+        Self::of_clock(read(ClockId::Monotonic).unsigned_abs())
+    }
+
+    /// The time that another program took from CLOCK_MONOTONIC, as [`Stamp::mono_ns`] tells it.
+    pub fn of_clock(clock_ns: u64) -> u64 {
+        clock_ns.saturating_add_signed(AHEAD_NS.load(Ordering::Relaxed))
+    }
+
+    /// Lets this process's monotonic times go on from those of an earlier boot: as much later
+    /// than `last` as the wall clock says, and later in any case. Of several logs the latest
+    /// counts. Before anything is measured.
+    pub fn go_on_from(last: Self) {
+        let now = Self::now();
+        let passed = (i128::from(now.unix_ns) - i128::from(last.unix_ns)).max(1_000_000_000);
+        let due = i128::from(last.mono_ns) + passed;
+        let ahead = i64::try_from(due - i128::from(now.mono_ns)).unwrap_or(0);
+        if ahead > 0 {
+            AHEAD_NS.fetch_add(ahead, Ordering::Relaxed);
+        }
     }
 
     /// The wall time of another monotonic time, taking this stamp as the tie.

@@ -23,7 +23,7 @@ fn held(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
     for one in rounds {
         let throttled = throttle::of(data, one.window).ok()?;
         held_s += throttle::longest(&throttled);
-        all_s += one.window.seconds();
+        all_s += one.busy_ns() as f64 / 1e9;
     }
     (held_s > 0.01 * all_s).then(|| {
         format!("something held the clocks down for {held_s:.1} of the rounds' {all_s:.1} s")
@@ -31,7 +31,9 @@ fn held(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
 }
 
 fn clock(data: &RunData, rounds: &[&RoundsData]) -> Option<String> {
-    let loops: Vec<Window> = rounds.iter().map(|r| r.window).collect();
+    // A resting board's clock is not that of its work.
+    let unrested = rounds.iter().filter(|r| r.record.rest_ns.is_none());
+    let loops: Vec<Window> = unrested.map(|r| r.window).collect();
     let phases = data
         .complete_cycles()
         .filter_map(|c| PhaseWindows::of(c).ok());

@@ -4,8 +4,13 @@
 //! the energy of a cycle's prefills, whatever the sensor resolves. The two sensors' gain is one
 //! and cancels in none of this: it scales prefill, decode and their sum alike. What a round
 //! spends outside prefill is given its share of the time, and all of it is doubted.
+//!
+//! Prefill without end runs into the board's limit of power, which a single prefill is over
+//! before it bites. So the rounds rest, some for longer and some for shorter, and a prefill is
+//! what is left of a round's energy where the line through them has no rest.
 
 use super::clocks;
+use super::slope::fit;
 use super::{Means, PhaseEstimate, difference_of, weaker};
 use crate::analysis::data::{RoundsData, Window};
 use crate::analysis::energy::{Context, gross, marginal};
@@ -17,6 +22,8 @@ use crate::analysis::uncertainty::Budget;
 use crate::config::PhaseMethod;
 
 const PREFILL: &str = "looped: rounds of prefill alone, energy over their number";
+const RESTED: &str =
+    "looped: rounds of prefill alone with rests between, energy of a round without its rest";
 const DECODE: &str = "looped: total minus prefill and other";
 const OTHER: &str = "looped: mean power times the time that is neither prefill nor decode";
 
@@ -51,6 +58,9 @@ fn prefill(
     rounds: &[&RoundsData],
     energy: fn(&Context<'_>, Window) -> Obtained,
 ) -> Obtained {
+    if rounds.iter().any(|one| one.record.rest_ns.is_some()) {
+        return rested(context, rounds, energy);
+    }
     let mut sum: Option<Reading> = None;
     let mut number = 0.0;
     let (mut phased_ns, mut all_ns) = (Some(0), 0);
@@ -70,11 +80,10 @@ fn prefill(
         });
     }
     let sum = sum.ok_or("no rounds were measured")?;
-    // Without phases from the engine all of a round is prefill.
-    let share = phased_ns.map_or(1.0, |ns| (ns as f64 / all_ns as f64).clamp(0.0, 1.0));
+    let share = share(phased_ns, all_ns);
     let mut one = sum.scaled(share / number);
     let scatter = scatter(context, rounds);
-    let doubt = one.value * (1.0 - share) / 3f64.sqrt();
+    let doubt = doubt(one.value, share);
     one.budget = one.budget.map(|b| Budget {
         // The same for every cycle.
         shared: b
@@ -90,6 +99,35 @@ fn prefill(
         statistics::interval(one.value - t * se, one.value + t * se)
     });
     Ok(one.method(PREFILL))
+}
+
+/// Without phases from the engine all of a round is prefill.
+fn share(phased_ns: Option<u64>, all_ns: u64) -> f64 {
+    phased_ns.map_or(1.0, |ns| (ns as f64 / all_ns as f64).clamp(0.0, 1.0))
+}
+
+/// What is not prefill may have had any part of what it was given: rectangular.
+fn doubt(joules: f64, share: f64) -> f64 {
+    joules.abs() * (1.0 - share) / 3f64.sqrt()
+}
+
+/// E = a + P·rest: the power of a rest is found with it, and needs no idle baseline.
+fn rested(
+    context: &Context<'_>,
+    rounds: &[&RoundsData],
+    energy: fn(&Context<'_>, Window) -> Obtained,
+) -> Obtained {
+    let fitted = fit(context, rounds, &|one| one.rest_s(), energy)?;
+    let phased = rounds.iter().map(|one| one.record.prefill_ns).sum();
+    let share = share(phased, rounds.iter().map(|one| one.busy_ns()).sum());
+    let value = fitted.line.intercept * share;
+    let mut one = fitted.reading(value, fitted.line.u_intercept * share);
+    let doubt = doubt(value, share);
+    one.budget = one.budget.map(|b| Budget {
+        shared: b.shared.hypot(doubt),
+        ..b
+    });
+    Ok(one.method(RESTED))
 }
 
 /// Standard error of a round's mean energy from how single rounds scatter, where power samples

@@ -31,9 +31,10 @@ pub struct Line {
     pub freedom: usize,
 }
 
-/// Least squares through (x, y, standard uncertainty of y).
+/// Least squares through (x, y, standard uncertainty of y). Through two points the residuals
+/// say nothing: then the points' own uncertainties are all there is.
 pub fn line(points: &[(f64, f64, f64)]) -> Option<Line> {
-    let freedom = points.len().checked_sub(2).filter(|f| *f > 0)?;
+    let freedom = points.len().checked_sub(2)?;
     let n = points.len() as f64;
     let mean = |of: fn(&(f64, f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / n;
     let (mx, my) = (mean(|p| p.0), mean(|p| p.1));
@@ -48,7 +49,10 @@ pub fn line(points: &[(f64, f64, f64)]) -> Option<Line> {
         .iter()
         .map(|p| (p.1 - intercept - slope * p.0).powi(2))
         .sum();
-    let variance = residuals / freedom as f64;
+    let variance = match freedom {
+        0 => 0.0,
+        freedom => residuals / freedom as f64,
+    };
     // Of the slope Σ(x−x̄)²u²/xx², of the intercept Σ(1/n − x̄(x−x̄)/xx)²u².
     let own = |weight: &dyn Fn(f64) -> f64| {
         points
@@ -119,8 +123,8 @@ pub fn estimate(
     })
 }
 
-struct Fitted {
-    line: Line,
+pub(super) struct Fitted {
+    pub line: Line,
     /// Any of the readings: how it was obtained.
     like: Reading,
     /// Gain, relative.
@@ -130,7 +134,7 @@ struct Fitted {
 }
 
 impl Fitted {
-    fn reading(&self, value: f64, u: f64) -> Reading {
+    pub fn reading(&self, value: f64, u: f64) -> Reading {
         let mut reading = Reading::new(value, self.like.how).budget(Budget {
             systematic: self.gain.map(|g| (g * value).abs()),
             statistical: 0.0,
@@ -142,7 +146,8 @@ impl Fitted {
     }
 }
 
-fn fit(
+/// The line through the rounds' energies, each of one round, against what `x` is of it.
+pub(super) fn fit(
     context: &Context<'_>,
     rounds: &[&RoundsData],
     x: &dyn Fn(&RoundsData) -> f64,

@@ -183,6 +183,7 @@ fn rounds(method: &str, window: u32, t0: f64, ends: &[f64], output: u64) -> Reco
         output_tokens: output * n,
         prefill_ns: None,
         decode_ns: None,
+        rest_ns: None,
     })
 }
 

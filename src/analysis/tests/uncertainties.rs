@@ -189,5 +189,10 @@ fn three_points_on_one_length_make_no_line() {
         line(&[(1.0, 2.0, 0.1), (1.0, 3.0, 0.1), (1.0, 4.0, 0.1)]),
         None
     );
-    assert_eq!(line(&[(1.0, 2.0, 0.1), (2.0, 3.0, 0.1)]), None);
+    assert_eq!(line(&[(1.0, 2.0, 0.1)]), None);
+    // Two have no residuals: what is known of each is known of the line.
+    let two = line(&[(1.0, 2.0, 0.1), (3.0, 3.0, 0.1)]).unwrap();
+    assert!((two.intercept - 1.5).abs() < 1e-12 && (two.slope - 0.5).abs() < 1e-12);
+    let u = 0.1 * (1.5f64.powi(2) + 0.5f64.powi(2)).sqrt();
+    assert!((two.u_intercept - u).abs() < 1e-12, "{two:?}");
 }

@@ -73,7 +73,7 @@ fn intend(args: &RunArgs, resolved: &Resolved, exporters: &[Box<dyn Exporter>]) 
         sends: sends(resolved, exporter.name()),
     });
     Intention {
-        name: started::name(args, config),
+        name: started::name(args.name.as_deref(), config),
         model: config.model_name.clone(),
         backend: config.backend.as_str(),
         cycles: config.num_cycles,

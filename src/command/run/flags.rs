@@ -15,23 +15,7 @@ fn sinks_of(on: &SinkArgs) -> [(bool, &'static str, &'static str); 4] {
     ]
 }
 
-/// Flags of parts that are not built yet: refused, never accepted in silence.
-pub fn refuse_unbuilt(args: &RunArgs) -> Result<(), Failure> {
-    let later = [(
-        args.resume.is_some(),
-        "--resume",
-        "continue a run that was broken off",
-    )];
-    let later = later
-        .iter()
-        .filter(|(given, ..)| *given)
-        .map(|(_, flag, what)| {
-            format!("{flag}: this version of lem does not {what} yet. Leave the flag out")
-        });
-    refuse(later.chain(unbuilt_sinks(&args.sinks)).collect())
-}
-
-/// Of the flags that turn a sink on.
+/// Flags for sinks that are not in this build: refused, never accepted in silence.
 pub fn refuse_unbuilt_sinks(on: &SinkArgs) -> Result<(), Failure> {
     refuse(unbuilt_sinks(on).collect())
 }

@@ -3,41 +3,42 @@
 //! Validate first and purely, touch the world second, measure third.
 
 mod dry_run;
+pub(super) mod experiment;
 pub(super) mod flags;
 mod interrupt;
 pub(super) mod prepare;
 mod profile;
 mod progress;
+mod resume;
 pub(super) mod started;
 
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use lem_delivery::Outcome as Delivered;
+use lem_record::{Exporter, RunStatus, Table};
 
-use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
-use lem_record::{Exporter, Record, Recorder as _, RunStatus, Table, Warning};
-
-use super::{Exit, Failure, Outcome, close, export, results, say, show, summary};
+use super::{Exit, Failure, Outcome, export, results, say, show, summary};
 use crate::cli::RunArgs;
-use crate::config::Ecosystem;
+use crate::config::{Ecosystem, Resolved};
 use crate::engine::Cancel;
 use crate::environment;
-use crate::measurement::{self, Ended, IdleCache, MeasureError, Plan, Rounds, Session, Shown};
+use crate::measurement::{Ended, MeasureError};
 use crate::sinks;
 
+use experiment::{Experiment, Place, status_of};
 use prepare::Prepared;
-use progress::Progress;
 
 /// The end of a run waits so long for its sinks, unless `integrations.deadline_s` says otherwise.
 pub(super) const DEADLINE_S: f64 = 30.0;
 
-/// Between two cycles, sinks get at most this long before the next cycle starts.
-const BETWEEN: Duration = Duration::from_secs(2);
-
 pub fn run(args: &RunArgs) -> Outcome {
-    flags::refuse_unbuilt(args)?;
-    let resolved = super::settings::resolve(Some(&args.config), &args.set, flags::values(args))?;
+    flags::refuse_unbuilt_sinks(&args.sinks)?;
+    if let Some(id) = &args.resume {
+        let (run, resolved) = resume::find(args, id)?;
+        return go_on(args, &run, &resolved);
+    }
+    let resolved =
+        super::settings::resolve(args.config.as_deref(), &args.set, flags::values(args))?;
     let unbuilt = super::settings::require_built(&resolved)?;
-    let exporters = exporters(&resolved)?;
+    let exporters = exporters(&resolved, None)?;
     if args.dry_run {
         return dry_run::dry_run(args, &resolved, &exporters);
     }
@@ -46,56 +47,75 @@ pub fn run(args: &RunArgs) -> Outcome {
 
     let mut prepared = prepare::prepare(&resolved, &cancel)?;
     if cancel.is_cancelled() {
-        say("Stopped before anything was measured; no run was recorded");
-        return Ok(Exit::Interrupted);
+        return stopped_early("no run was recorded");
     }
-    prepared.notes.extend(
-        resolved
-            .notes
-            .iter()
-            .chain(&unbuilt)
-            .map(crate::config::Finding::to_record),
-    );
-    let started = started::started(args, &resolved, &prepared)?;
+    prepared.note(resolved.notes.iter().chain(&unbuilt));
+    let name = started::name(args.name.as_deref(), &resolved.config);
+    let started = started::started(name, &resolved, &prepared)?;
     let run_id = started::new_run_id();
     let folder = started::folder(&resolved.config.io.results_dir, &run_id)?;
-    let spool =
-        Spool::create(&folder, &run_id, started).map_err(|e| Failure::failed(e.to_string()))?;
-    started::write_config(&folder, &resolved)?;
-    if let Err(error) = prepared.engine.run_folder(&folder) {
-        say(&format!(
-            "warning: the engine's log could not be put into the run's folder: {error}"
-        ));
-    }
-    for warning in prepared.notes.drain(..) {
-        spool.record(Record::Warning(warning));
-    }
-    for record in prepared.bare_baseline.drain(..) {
-        spool.record(record);
-    }
-    spool
-        .commit()
-        .map_err(|e| Failure::failed(MeasureError::Log(e).to_string()))?;
-    let delivery = Delivery::start(&spool, exporters, &Policy::default())
-        .map_err(|error| Failure::failed(error.to_string()))?;
-    let delivery = Rc::new(delivery);
-
-    let idle_cache = prepared.idle_cache.take();
-    let shared = prepared.shared.take();
-    let outcome = measure(&resolved.config, prepared, &spool, &delivery, &cancel);
-    if let Some(warning) = shared.and_then(|shared| shared.after()) {
-        spool.record(Record::Warning(warning));
-    }
-    finish(args, &resolved, spool, delivery, outcome, idle_cache)
+    let place = Place { run_id, folder };
+    let run = Experiment::begin(&resolved, &mut prepared, &place, started, exporters)?;
+    to_the_end(args, &resolved, prepared, run, &cancel)
 }
 
+/// Goes on with a run that was broken off.
+fn go_on(args: &RunArgs, run: &resume::Resumable, resolved: &Resolved) -> Outcome {
+    super::settings::require_built(resolved)?;
+    let exporters = exporters(resolved, Some(&run.log.started))?;
+    let done = run.log.cycles.last().map_or(0, |last| last.cycle + 1);
+    let told = format!(
+        "{} has {done} of {} cycles",
+        run.folder.display(),
+        run.cycles
+    );
+    if args.dry_run {
+        say(&format!("{told}; the rest would be measured"));
+        return Ok(Exit::Done);
+    }
+    say(&format!("{told}; going on"));
+    let cancel = Cancel::default();
+    interrupt::watch(&cancel);
+    run.join_clock(&prepare::surroundings(resolved));
+    let mut prepared = prepare::prepare(resolved, &cancel)?;
+    if cancel.is_cancelled() {
+        return stopped_early("the run is as it was");
+    }
+    let now = started::started(run.log.started.name.clone(), resolved, &prepared)?;
+    run.same_machine(&now)?;
+    let taken = Experiment::resume(&mut prepared, &run.folder, run.cycles, exporters)?;
+    to_the_end(args, resolved, prepared, taken, &cancel)
+}
+
+fn stopped_early(what: &str) -> Outcome {
+    say(&format!("Stopped before anything was measured; {what}"));
+    Ok(Exit::Interrupted)
+}
+
+/// Measures what is left, ends the run and tells of it.
+fn to_the_end(
+    args: &RunArgs,
+    resolved: &Resolved,
+    mut prepared: Prepared,
+    mut run: Experiment,
+    cancel: &Cancel,
+) -> Outcome {
+    let config = &resolved.config;
+    let outcome = run.measure(config, &mut prepared, config.num_cycles, true, cancel);
+    finish(args, resolved, prepared, run, &outcome)
+}
+
+/// The sinks that are on. What their settings leave open is taken from what a run recorded of
+/// them, where it goes on.
 pub(super) fn exporters(
-    resolved: &crate::config::Resolved,
+    resolved: &Resolved,
+    recorded: Option<&lem_record::RunStarted>,
 ) -> Result<Vec<Box<dyn Exporter>>, Failure> {
     let mut made = Vec::new();
     let mut wrong = Vec::new();
     for name in sinks::enabled(&resolved.config) {
-        match sinks::make(name, &resolved.config, &resolved.ecosystem, None) {
+        let before = recorded.and_then(|started| started.sinks.get(name));
+        match sinks::make(name, &resolved.config, &resolved.ecosystem, before) {
             Ok(sink) => made.push(sink),
             Err(errors) => wrong.extend(errors.0),
         }
@@ -107,122 +127,36 @@ pub(super) fn exporters(
     }
 }
 
-fn measure(
-    config: &crate::config::Config,
-    mut prepared: Prepared,
-    spool: &Spool,
-    delivery: &Rc<Delivery>,
-    cancel: &Cancel,
-) -> Result<Ended, MeasureError> {
-    let sending = Rc::clone(delivery);
-    let mut progress = Progress::new(move || wait_for(&sending, BETWEEN));
-    let board = spool.live().unwrap_or_default();
-    prepared.probe.show(&board);
-    let planned = prepared.workload.requests.len() as u64 * u64::from(config.num_cycles);
-    let shown = Shown::new(&board, planned);
-    let plan = Plan {
-        work: prepared.workload.work(),
-        cycles: config.num_cycles,
-        first_cycle: 0,
-        measurement: config.measurement.clone(),
-        rounds: Rounds::needed(
-            &config.measurement,
-            &prepared.sources,
-            prepared.engine.capabilities(),
-        ),
-    };
-    let ended = measurement::measure(
-        &mut Session {
-            engine: prepared.engine.as_mut(),
-            probe: &prepared.probe,
-            recorder: spool,
-            observer: &mut progress,
-            cancel,
-            shown: &shown,
-        },
-        &plan,
-    );
-    progress.end();
-    if config.profiling.enabled && matches!(ended, Ok(Ended::Complete)) {
-        profile::run(prepared.engine.as_mut(), &plan.work, spool, cancel);
-    }
-    ended
-}
-
-/// Gives the sinks time while nothing is measured.
-fn wait_for(delivery: &Delivery, longest: Duration) {
-    let end = Instant::now() + longest;
-    let busy = |d: &Delivered| {
-        d.owed > 0 && d.state == lem_delivery::DeliveryState::Delivering && d.reason.is_none()
-    };
-    while Instant::now() < end && delivery.outcomes().iter().any(busy) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn finish(
     args: &RunArgs,
-    resolved: &crate::config::Resolved,
-    spool: Spool,
-    delivery: Rc<Delivery>,
-    outcome: Result<Ended, MeasureError>,
-    idle_cache: Option<IdleCache>,
+    resolved: &Resolved,
+    prepared: Prepared,
+    run: Experiment,
+    outcome: &Result<Ended, MeasureError>,
 ) -> Outcome {
-    let (status, reason) = match &outcome {
-        Ok(Ended::Complete) => (RunStatus::Finished, None),
-        Ok(Ended::Interrupted) => (
-            RunStatus::Interrupted,
-            Some("interrupted by a signal".to_owned()),
-        ),
-        Err(error) => (RunStatus::Failed, Some(error.to_string())),
-    };
-    if spool.disturbances() > 0 {
-        spool.record(Record::Warning(Warning {
-            code: "delivery.disturbed".into(),
-            message: format!(
-                "In {} quiet windows a sink was still busy on its thread",
-                spool.disturbances()
-            ),
-            remedy: "Deliver after the run instead: leave the sink's flag out and use lem export"
-                .into(),
-        }));
-    }
-    spool.record(Record::Table(thermal_at_end()));
-    let analysis = close::close(&spool, status, reason.clone())?;
-    if let Some(cache) = idle_cache.filter(|_| resolved.config.measurement.baseline.enabled) {
-        let now = jiff::Timestamp::now().as_second();
-        if let Err(error) = cache.store(&analysis.idles, spool.run_id(), now) {
-            say(&format!(
-                "warning: the idle power could not be kept for later runs: {error}"
-            ));
-        }
-    }
-    let folder = spool.folder().to_owned();
-    let deadline = resolved
-        .config
-        .integrations
-        .deadline_s
-        .unwrap_or(DEADLINE_S);
-    let deadline = Duration::try_from_secs_f64(deadline).unwrap_or(Duration::MAX);
-    let delivered = match Rc::try_unwrap(delivery) {
-        Ok(delivery) => delivery.finish(status, deadline),
-        // The observer that shared it is gone by now.
-        Err(delivery) => delivery.outcomes(),
-    };
-    drop(spool);
-    let result = close::write_result(&folder, &delivered)?;
-    show(&results::text(&result, args.format)?);
-    summary::of_run(&resolved.ecosystem, &result);
-    export::tell(&delivered, &folder, args.format);
+    let (status, reason) = status_of(outcome);
+    // The engine's memory is free before the sinks are waited for.
+    let idle_cache = prepared.idle_cache.clone();
+    drop(prepared);
+    let closed = run.end(
+        &resolved.config,
+        status,
+        reason.clone(),
+        idle_cache.as_ref(),
+    )?;
+    show(&results::text(&closed.result, args.format)?);
+    summary::of_run(&resolved.ecosystem, &closed.result);
+    export::tell(&closed.delivered, &closed.folder, args.format);
     if let Some(reason) = reason.filter(|_| status == RunStatus::Failed) {
         return Err(Failure::failed(format!(
-            "{reason}. What was measured before is kept in {}",
-            folder.display()
+            "{reason}. What was measured before is kept in {}; lem run --resume {} goes on with it",
+            closed.folder.display(),
+            closed.folder.display()
         )));
     }
     Ok(match status {
         RunStatus::Finished
-            if args.sinks.strict_export && !delivered.iter().all(Delivered::complete) =>
+            if args.sinks.strict_export && !closed.delivered.iter().all(Delivered::complete) =>
         {
             Exit::Owing
         }

@@ -8,7 +8,7 @@ use lem_record::{Record, Warning};
 use super::progress::ByteBar;
 use crate::command::shared::Shared;
 use crate::command::{Failure, env, say};
-use crate::config::{LoadFormat, Resolved};
+use crate::config::{Finding, LoadFormat, Resolved};
 use crate::engine::{self, Cancel, Engine, EngineError};
 use crate::environment::{self, Environment, Inputs};
 use crate::measurement::{self, BaselineKind, IdleCache, Sampling};
@@ -47,13 +47,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
     let probe = Sampling::new(sampler);
 
     // Prompts and model come first onto this machine: a download is no idle power.
-    let mut options = Options::from(|name| {
-        ecosystem
-            .secret(name)
-            .map(|value| value.expose().to_owned())
-    });
-    options.sha256.clone_from(&config.model_sha256);
-    options.shape_only = config.load_format == LoadFormat::Dummy;
+    let options = options(resolved);
     let mut bar = ByteBar::new();
     let gathered = workload::gather(config, &options, &mut bar).map_err(refused)?;
     let name = config.model_name.as_deref().unwrap_or_default();
@@ -100,6 +94,40 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         bare_baseline,
         idle_cache,
     })
+}
+
+impl Prepared {
+    /// What the configuration's findings have to say in the run.
+    pub fn note<'a>(&mut self, findings: impl Iterator<Item = &'a Finding>) {
+        self.notes.extend(findings.map(Finding::to_record));
+    }
+
+    /// Turns to a configuration that the loaded engine and the meters serve as they are: other
+    /// prompts, lengths or batches.
+    pub fn turn_to(&mut self, resolved: &Resolved) -> Result<(), Failure> {
+        let config = &resolved.config;
+        let mut bar = ByteBar::new();
+        let gathered = workload::gather(config, &options(resolved), &mut bar).map_err(refused)?;
+        drop(bar);
+        self.workload =
+            workload::build_from(config, gathered, self.engine.as_ref()).map_err(refused)?;
+        self.notes.clone_from(&self.workload.warnings);
+        Ok(())
+    }
+}
+
+/// How models and datasets are fetched.
+fn options(resolved: &Resolved) -> Options {
+    let config = &resolved.config;
+    let ecosystem = &resolved.ecosystem;
+    let mut options = Options::from(|name| {
+        ecosystem
+            .secret(name)
+            .map(|value| value.expose().to_owned())
+    });
+    options.sha256.clone_from(&config.model_sha256);
+    options.shape_only = config.load_format == LoadFormat::Dummy;
+    options
 }
 
 /// This machine, and the repository of the configuration.

@@ -8,11 +8,15 @@ use rand::Rng as _;
 use serde_json::json;
 
 use super::prepare::Prepared;
-use crate::cli::RunArgs;
 use crate::command::{Failure, close};
 use crate::config::{self, Resolved};
 use crate::environment::{self, Environment};
 use crate::sinks;
+
+/// lem and its version.
+pub fn producer() -> String {
+    format!("lem {}", env!("CARGO_PKG_VERSION"))
+}
 
 /// Sorts by time, is readable, and differs between machines that start together:
 /// `20261124-083000-9f3c2a`.
@@ -49,7 +53,7 @@ pub fn write_config(folder: &Path, resolved: &Resolved) -> Result<(), Failure> {
 }
 
 pub fn started(
-    args: &RunArgs,
+    name: String,
     resolved: &Resolved,
     prepared: &Prepared,
 ) -> Result<RunStarted, Failure> {
@@ -80,8 +84,8 @@ pub fn started(
         .count();
     Ok(RunStarted {
         format: 1,
-        producer: format!("lem {}", env!("CARGO_PKG_VERSION")),
-        name: name(args, config),
+        producer: producer(),
+        name,
         config: resolved.tree.clone(),
         provenance: resolved.origins.clone(),
         tags: tags(resolved, &prepared.environment),
@@ -104,11 +108,11 @@ pub fn started(
 }
 
 /// `--name`, else the configuration's name, else the model's short name.
-pub(super) fn name(args: &RunArgs, config: &config::Config) -> String {
+pub fn name(given: Option<&str>, config: &config::Config) -> String {
     let model = config.model_name.as_deref().unwrap_or("run");
     let short = model.rsplit(['/', '#', ':']).next().unwrap_or(model);
-    args.name
-        .clone()
+    given
+        .map(str::to_owned)
         .or_else(|| config.config_name.clone())
         .unwrap_or_else(|| short.to_owned())
 }

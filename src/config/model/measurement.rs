@@ -60,7 +60,7 @@ impl Default for Measurement {
             segment_s: 60.0,
             pause_s: 0.0,
             phase_method: PhaseMethod::Auto,
-            loop_s: 5.0,
+            loop_s: 8.0,
         }
     }
 }

@@ -137,7 +137,7 @@ impl Connection {
         for _ in 0..PINGS {
             let sent = Stamp::mono_ns();
             let (pong, received) = self.ask_timed::<Pong>("ping", &Nothing {}, timeout)?;
-            pings.push((sent, pong.at_ns, received));
+            pings.push((sent, Stamp::of_clock(pong.at_ns), received));
         }
         let bounds = ClockBounds::of(&pings);
         if bounds.is_ours() {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use lem_record::FinishReason;
+use lem_record::{FinishReason, Stamp};
 use serde_json::{Map, Value};
 
 use super::protocol::{Can, Said};
@@ -119,6 +119,7 @@ impl Ledger {
 
     fn time(&mut self, event: &str, at_ns: Option<u64>, arrived_ns: u64) -> Result<u64, String> {
         let at_ns = at_ns.ok_or_else(|| format!("an event {event:?} has no time (at_ns)"))?;
+        let at_ns = Stamp::of_clock(at_ns);
         let ms = |a: u64, b: u64| format!("{:.3}", (a - b) as f64 / 1e6);
         if at_ns > arrived_ns {
             return Err(format!(

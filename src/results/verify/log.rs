@@ -60,6 +60,11 @@ impl Read {
                 Record::Table(table) => {
                     read.tables.insert(table.name.clone(), table);
                 }
+                Record::Resumed(_) => {
+                    read.metrics.clear();
+                    read.tables.clear();
+                    (read.end, read.end_at) = (None, None);
+                }
                 Record::RunFinished(end) => {
                     read.end = Some(end);
                     read.end_at = Some(at);

@@ -131,6 +131,12 @@ impl Delivery {
         self.end(Some(status), deadline)
     }
 
+    /// This process has done its part and the run goes on later: delivers what there is, as
+    /// far as it gets within `deadline`, and leaves the run open at the other end.
+    pub fn suspend(self, deadline: Duration) -> Vec<Outcome> {
+        self.end(None, deadline)
+    }
+
     fn end(self, status: Option<RunStatus>, deadline: Duration) -> Vec<Outcome> {
         let now = Instant::now();
         let deadline = match self.waits {

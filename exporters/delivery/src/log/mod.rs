@@ -81,6 +81,10 @@ pub struct Log {
     pub started_at: Stamp,
     /// In order, without repetition of a cycle.
     pub cycles: Vec<CycleFinished>,
+    /// When its last record was made.
+    pub last_at: Stamp,
+    /// Of the last boot in which it was written, where that is known.
+    pub boot_id: Option<String>,
     /// Parts of long cycles that reached the disk.
     pub segments: u64,
     /// The last one, where there are several.
@@ -109,13 +113,14 @@ impl Log {
         let mut reader = LogReader::open(folder)?;
         let mut start = None;
         let (mut cycles, mut segments, mut finished) = (Vec::<CycleFinished>::new(), 0, None);
-        let mut next = 0;
+        let (mut next, mut last_at, mut boot_id) = (0, None, None);
         let io = |source| LogError::Io {
             folder: folder.to_owned(),
             source,
         };
         while let Some(Entry { envelope, .. }) = reader.next_entry().map_err(io)? {
             next = envelope.n + 1;
+            last_at = Some(envelope.at);
             match envelope.record {
                 Record::RunStarted(record) if start.is_none() => {
                     start = Some((envelope.run, record, envelope.at));
@@ -127,6 +132,10 @@ impl Log {
                 }
                 Record::SegmentWritten(_) => segments += 1,
                 Record::RunFinished(record) => finished = Some(record),
+                Record::Resumed(resumed) => {
+                    finished = None;
+                    boot_id = resumed.boot_id;
+                }
                 _ => {}
             }
         }
@@ -153,8 +162,10 @@ impl Log {
         Ok(Self {
             folder,
             run,
+            boot_id: boot_id.or_else(|| started.boot_id.clone()),
             started: Arc::from(started),
             started_at,
+            last_at: last_at.unwrap_or(started_at),
             cycles,
             segments,
             finished,

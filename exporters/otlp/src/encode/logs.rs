@@ -156,6 +156,14 @@ pub(super) fn record(scope: &Scope<'_>, envelope: &Envelope, plan: &mut Plan) {
                 ],
             )
         },
+        Record::Resumed(resumed) => Line::new(
+            "lem.run.resumed",
+            format!("run resumed at cycle {}", resumed.from_cycle),
+            vec![
+                whole("lem.cycle", u64::from(resumed.from_cycle)),
+                whole("lem.cycles", u64::from(resumed.cycles)),
+            ],
+        ),
         // their content stands in metrics and spans, or has no place here
         Record::Table(table) => Line::new(
             "lem.table",

@@ -49,6 +49,7 @@ pub fn record(run: &RunContext, envelope: &Envelope) -> Encoded {
         | Record::Warning(_)
         | Record::SegmentWritten(_)
         | Record::RoundsFinished(_)
+        | Record::Resumed(_)
         | Record::Seal(_)
         | Record::RunFinished(_)
         | Record::Unknown(_) => {}

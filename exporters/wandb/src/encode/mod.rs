@@ -205,6 +205,7 @@ pub fn encode<'a>(scope: &Scope<'_>, state: &State, batch: &'a [Arc<Envelope>]) 
             | Record::Span(_)
             | Record::SegmentWritten(_)
             | Record::RoundsFinished(_)
+            | Record::Resumed(_)
             | Record::Seal(_)
             | Record::Unknown(_) => {}
         }
