@@ -5,15 +5,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{Backend, Config};
 
-/// Keys and sections that no engine reads when it is loaded: the measurement's, the
-/// evaluation's, the user's words.
+/// Keys and sections that neither an engine reads when it is loaded nor a meter when it is
+/// opened: the measurement's, the evaluation's, the user's words.
 const CHEAP: &[&str] = &[
     "config_name",
     "num_cycles",
     "measurement",
     "carbon",
     "cost",
-    "power_model",
     "quality",
     "tags",
     "notes",
@@ -61,7 +60,9 @@ fn cheap(config: &Config) -> Vec<&'static str> {
 
 /// Points of equal keys can be measured on one loaded engine.
 pub fn load_key(config: &Config, tree: &Value) -> String {
-    digest(tree, &cheap(config))
+    let interval = config.measurement.interval_ms;
+    let key = digest(tree, &cheap(config));
+    hex::encode(Sha256::digest(format!("{key} {interval}")))
 }
 
 /// What the points of a sweep share and what another machine may have otherwise is not of a

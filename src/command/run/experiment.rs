@@ -84,7 +84,9 @@ impl Experiment {
         exporters: Vec<Box<dyn Exporter>>,
         done: u32,
     ) -> Result<Self, Failure> {
-        if let Err(error) = prepared.engine.run_folder(spool.folder()) {
+        if !prepared.serves_several
+            && let Err(error) = prepared.engine.run_folder(spool.folder())
+        {
             say(&format!(
                 "warning: the engine's log could not be put into the run's folder: {error}"
             ));

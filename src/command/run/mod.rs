@@ -5,11 +5,11 @@
 mod dry_run;
 pub(super) mod experiment;
 pub(super) mod flags;
-mod interrupt;
+pub(super) mod interrupt;
 pub(super) mod prepare;
 mod profile;
 mod progress;
-mod resume;
+pub(super) mod resume;
 pub(super) mod started;
 
 use lem_delivery::Outcome as Delivered;

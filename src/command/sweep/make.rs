@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::resolve::settings_of;
 use crate::cli::{PointArgs, SinkArgs};
@@ -14,13 +14,13 @@ use crate::config::{
     unbuilt,
 };
 use crate::sweep::load_key::{config_sha256, load_key};
-use crate::sweep::plan::{self, Making, Plan, Point};
+use crate::sweep::plan::{self, Base, Making, Plan, Point};
 use crate::sweep::vary::{Settings, told};
 use crate::sweep::{Condition, Definition, Given, SweepError, quantity, stop};
 
 /// One configuration and its points, checked.
 struct Checked {
-    file: String,
+    base: Base,
     points: Vec<(Settings, Resolved)>,
 }
 
@@ -65,11 +65,12 @@ pub fn plan(args: &PointArgs, sinks: &SinkArgs) -> Result<Plan, Failure> {
             )));
         }
         sections.push((file.clone(), base.config.sweep.clone()));
-        asked.push((config.clone(), file, kept));
+        asked.push((config.clone(), plan::base(&file, &base), kept));
     }
     let mut checked = Vec::new();
     let several = asked.len() > 1;
-    for (config, file, points) in asked {
+    for (config, base, points) in asked {
+        let file = &base.file;
         let mut done = Vec::new();
         for settings in points {
             let name = match (several, settings.is_empty()) {
@@ -88,13 +89,13 @@ pub fn plan(args: &PointArgs, sinks: &SinkArgs) -> Result<Plan, Failure> {
             }
             wrong.points += 1;
         }
-        checked.push(Checked { file, points: done });
+        checked.push(Checked { base, points: done });
     }
     wrong.finish()?;
     // The sinks are the same for all points of a configuration.
     for config in &checked {
         if let Some((_, resolved)) = config.points.first() {
-            exporters(resolved)?;
+            exporters(resolved, None)?;
         }
     }
     assemble(args, &sections, &checked)
@@ -282,16 +283,8 @@ fn assemble(
 
     let mut bases = Vec::new();
     let mut points: Vec<Point> = Vec::new();
-    for (config, Checked { file, points: of }) in checked.iter().enumerate() {
-        let Some((settings, resolved)) = of.first() else {
-            continue;
-        };
-        let mut base = plan::base(file, resolved);
-        // What the point set is the point's.
-        for (key, _) in settings {
-            remove(&mut base.given, key);
-        }
-        bases.push(base);
+    for (config, Checked { base, points: of }) in checked.iter().enumerate() {
+        bases.push(base.clone());
         for (settings, resolved) in of {
             let index = u32::try_from(points.len()).unwrap_or(u32::MAX);
             points.push(Point {
@@ -324,21 +317,6 @@ fn assemble(
 fn stem(args: &PointArgs) -> String {
     let stem = args.configs.first().and_then(|config| config.file_stem());
     stem.map_or_else(|| "sweep".to_owned(), |s| s.to_string_lossy().into_owned())
-}
-
-fn remove(given: &mut Map<String, Value>, path: &str) {
-    if given.shift_remove(path).is_some() {
-        return;
-    }
-    let Some((first, rest)) = path.split_once('.') else {
-        return;
-    };
-    if let Some(Value::Object(inner)) = given.get_mut(first) {
-        remove(inner, rest);
-        if inner.is_empty() {
-            given.shift_remove(first);
-        }
-    }
 }
 
 /// What the flag says, else what the configurations say, which must be one thing.

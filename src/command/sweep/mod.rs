@@ -6,6 +6,7 @@ mod make;
 mod parent;
 mod points;
 mod resolve;
+mod stops;
 mod told;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,6 @@ use crate::config::{Environment, Sources, load};
 use crate::sweep::plan::{PLAN_FILE, Plan};
 use resolve::Besides;
 
-pub use adopt::{Adopted, adopt};
 
 /// No plan of 10,000 points is nearly as large; a larger file is none.
 const MOST_BYTES: u64 = 256 << 20;
@@ -39,7 +39,8 @@ pub fn sweep(args: &SweepArgs) -> Outcome {
     let folder = parent::folder(&plan.results_dir, &plan);
     parent::write_plan(&folder, &plan)?;
     say(&told::summary(&plan));
-    execute::whole(&folder, &plan, &besides, false, args.format)
+    let strict = args.sinks.strict_export;
+    execute::whole(&folder, &plan, &besides, strict, false, args.format)
 }
 
 fn show_plan(plan: &Plan, format: Format) -> Outcome {
@@ -94,7 +95,16 @@ fn run(args: &SweepRunArgs) -> Outcome {
     let output = args.output.as_ref().map(|o| o.display().to_string());
     let parent = output.as_deref().unwrap_or(&plan.results_dir);
     let folder = parent::folder(parent, &plan);
-    execute::point(&folder, &plan, point, &besides, args.retry_failed, args.format)
+    let (strict, retry) = (args.sinks.strict_export, args.retry_failed);
+    execute::point(
+        &folder,
+        &plan,
+        point,
+        &besides,
+        strict,
+        retry,
+        args.format,
+    )
 }
 
 fn resume(args: &SweepArgs, which: &str) -> Outcome {
@@ -111,7 +121,8 @@ fn resume(args: &SweepArgs, which: &str) -> Outcome {
         return show_plan(&plan, args.format);
     }
     say(&told::summary(&plan));
-    execute::whole(&folder, &plan, &besides, args.retry_failed, args.format)
+    let (strict, retry) = (args.sinks.strict_export, args.retry_failed);
+    execute::whole(&folder, &plan, &besides, strict, retry, args.format)
 }
 
 /// A folder, or the id of a sweep in the folder of runs.

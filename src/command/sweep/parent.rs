@@ -10,9 +10,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use lem_delivery::{Delivery, DeliveryState, Outcome as Delivered, Policy, RECORDS_FILE, Spool};
+use lem_delivery::{
+    Delivery, DeliveryState, Outcome as Delivered, Policy, RECORDS_FILE, Spool, SpoolError,
+};
 use lem_record::{
-    Artifact, ArtifactKind, Exporter, Metric, MetricValue, Record, Recorder as _, RunFinished,
+    Artifact, ArtifactKind, Exporter, Metric, MetricValue, Record, Recorder as _, Resumed, RunFinished,
     RunStarted, RunStatus, Seal, Stamp, Table,
 };
 use serde_json::{Map, Value, json};
@@ -22,8 +24,9 @@ use crate::analysis;
 use crate::command::run::{DEADLINE_S, prepare, started};
 use crate::command::{Failure, close, export};
 use crate::config::Resolved;
+use crate::measurement::MeasureError;
 use crate::sinks;
-use crate::sweep::plan::{PLAN_FILE, Plan};
+use crate::sweep::plan::{PLAN_FILE, Plan, Point};
 use crate::sweep::quantity::{Estimate, QUANTITIES};
 
 /// The report as a file, beside the plan.
@@ -71,6 +74,26 @@ pub fn write_plan(folder: &Path, plan: &Plan) -> Result<(), Failure> {
     replace(&path, text.as_bytes()).map_err(cannot)
 }
 
+/// Puts the plan where the points of an array come together, unless it is there.
+pub fn keep_plan(folder: &Path, plan: &Plan, point: &Point) -> Result<(), Failure> {
+    let path = folder.join(PLAN_FILE);
+    if path.exists() {
+        return Ok(());
+    }
+    // Others may do so at this moment: each writes its own, and the last one stays.
+    let own = folder.join(format!(".{}.{PLAN_FILE}", point.run_id));
+    let text = text_of(plan)?;
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&own, text))
+        .and_then(|()| fs::rename(&own, &path));
+    written.map_err(|error| {
+        Failure::failed(format!(
+            "{} cannot be written: {error}. Choose another folder with --output",
+            path.display()
+        ))
+    })
+}
+
 pub fn text_of(plan: &Plan) -> Result<String, Failure> {
     crate::command::json(plan).map(|text| text + "\n")
 }
@@ -92,11 +115,23 @@ impl Parent {
     /// Begins the sweep's log, or goes on with it. `first` is the configuration of some point:
     /// all go to the same sinks.
     pub fn open(folder: &Path, plan: &Plan, first: &Resolved) -> Result<Self, Failure> {
-        let spool = match folder.join(RECORDS_FILE).exists() {
-            true => Spool::reopen(folder).map(|(spool, _)| spool),
-            false => Spool::create(folder, &plan.sweep_id, first_record(plan, first)?),
+        let refused = |error: SpoolError| Failure::failed(error.to_string());
+        let spool = if folder.join(RECORDS_FILE).exists() {
+            let (spool, log) = Spool::reopen(folder).map_err(refused)?;
+            // An end that it tells is none.
+            spool.record(Record::Resumed(Resumed {
+                from_cycle: 0,
+                cycles: 0,
+                producer: started::producer(),
+                pid: std::process::id(),
+                boot_id: log.boot_id,
+            }));
+            let failed = |error: std::io::Error| Failure::failed(MeasureError::Log(error).to_string());
+            spool.commit().map_err(failed)?;
+            spool
+        } else {
+            Spool::create(folder, &plan.sweep_id, first_record(plan, first)?).map_err(refused)?
         };
-        let spool = spool.map_err(|error| Failure::failed(error.to_string()))?;
         let delivery = Delivery::start(&spool, exporters(first)?, &Policy::default())
             .map_err(|error| Failure::failed(error.to_string()))?;
         let deadline = first.config.integrations.deadline_s.unwrap_or(DEADLINE_S);
@@ -214,7 +249,7 @@ fn first_record(plan: &Plan, resolved: &Resolved) -> Result<RunStarted, Failure>
     to.retain(|name, _| sinks::shows_sweeps(name));
     Ok(RunStarted {
         format: 1,
-        producer: format!("lem {}", env!("CARGO_PKG_VERSION")),
+        producer: started::producer(),
         name: plan.name.clone(),
         config: config(plan, resolved),
         provenance: BTreeMap::new(),
