@@ -26,20 +26,41 @@ pub fn resolve(
     resolve_as(file, sets, flags, false)
 }
 
+/// A configuration that a run recorded: what was to be said of it was said then.
+pub fn resolve_recorded(
+    file: &Path,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+) -> Result<Resolved, Failure> {
+    let mut resolved = load(&sources(Some(file), sets, flags, false))
+        .map_err(|errors| Failure::usage(told(&errors)))?;
+    resolved.notes.clear();
+    Ok(resolved)
+}
+
+fn sources(
+    file: Option<&Path>,
+    sets: &[String],
+    flags: Vec<FlagValue>,
+    without_model: bool,
+) -> Sources {
+    Sources {
+        file: file.map(Path::to_owned),
+        environment: Environment::of_process(),
+        sets: sets.to_vec(),
+        flags,
+        without_model,
+    }
+}
+
 fn resolve_as(
     file: Option<&Path>,
     sets: &[String],
     flags: Vec<FlagValue>,
     without_model: bool,
 ) -> Result<Resolved, Failure> {
-    let sources = Sources {
-        file: file.map(Path::to_owned),
-        environment: Environment::of_process(),
-        sets: sets.to_vec(),
-        flags,
-        without_model,
-    };
-    let resolved = load(&sources).map_err(|errors| Failure::usage(told(&errors)))?;
+    let resolved = load(&sources(file, sets, flags, without_model))
+        .map_err(|errors| Failure::usage(told(&errors)))?;
     for note in &resolved.notes {
         say(&note.to_string());
     }
@@ -89,6 +110,15 @@ pub fn require_built_sinks(resolved: &Resolved) -> Result<(), Failure> {
 
 /// Refuses what this build does not do, and warns of what it leaves undone.
 pub fn require_built(resolved: &Resolved) -> Result<Vec<crate::config::Finding>, Failure> {
+    let findings = refuse_unbuilt(resolved)?;
+    for finding in &findings {
+        say(&finding.to_string());
+    }
+    Ok(findings)
+}
+
+/// As [`require_built`], and says nothing of what has no effect.
+pub fn refuse_unbuilt(resolved: &Resolved) -> Result<Vec<crate::config::Finding>, Failure> {
     let findings = unbuilt(resolved, &built());
     let refused = findings
         .iter()
@@ -96,9 +126,6 @@ pub fn require_built(resolved: &Resolved) -> Result<Vec<crate::config::Finding>,
     if refused {
         let lines: Vec<String> = findings.iter().map(ToString::to_string).collect();
         return Err(Failure::usage(lines.join("\n")));
-    }
-    for finding in &findings {
-        say(&finding.to_string());
     }
     Ok(findings)
 }

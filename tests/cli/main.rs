@@ -21,6 +21,7 @@ mod otlp;
 mod plot;
 mod prometheus_push;
 mod prometheus_scrape;
+mod resume;
 mod secrets;
 mod served_kinds;
 mod servers;

@@ -56,12 +56,13 @@ pub fn run(args: &RunArgs) -> Outcome {
     let folder = started::folder(&resolved.config.io.results_dir, &run_id)?;
     let place = Place { run_id, folder };
     let run = Experiment::begin(&resolved, &mut prepared, &place, started, exporters)?;
-    to_the_end(args, &resolved, prepared, run, &cancel)
+    let cycles = resolved.config.num_cycles;
+    to_the_end(args, &resolved, prepared, run, cycles, &cancel)
 }
 
 /// Goes on with a run that was broken off.
 fn go_on(args: &RunArgs, run: &resume::Resumable, resolved: &Resolved) -> Outcome {
-    super::settings::require_built(resolved)?;
+    super::settings::refuse_unbuilt(resolved)?;
     let exporters = exporters(resolved, Some(&run.log.started))?;
     let done = run.log.cycles.last().map_or(0, |last| last.cycle + 1);
     let told = format!(
@@ -84,7 +85,7 @@ fn go_on(args: &RunArgs, run: &resume::Resumable, resolved: &Resolved) -> Outcom
     let now = started::started(run.log.started.name.clone(), resolved, &prepared)?;
     run.same_machine(&now)?;
     let taken = Experiment::resume(&mut prepared, &run.folder, run.cycles, exporters)?;
-    to_the_end(args, resolved, prepared, taken, &cancel)
+    to_the_end(args, resolved, prepared, taken, run.cycles, &cancel)
 }
 
 fn stopped_early(what: &str) -> Outcome {
@@ -98,10 +99,11 @@ fn to_the_end(
     resolved: &Resolved,
     mut prepared: Prepared,
     mut run: Experiment,
+    cycles: u32,
     cancel: &Cancel,
 ) -> Outcome {
     let config = &resolved.config;
-    let outcome = run.measure(config, &mut prepared, config.num_cycles, true, cancel);
+    let outcome = run.measure(config, &mut prepared, cycles, true, cancel);
     finish(args, resolved, prepared, run, &outcome)
 }
 

@@ -44,7 +44,10 @@ pub fn find(args: &RunArgs, id: &str) -> Result<(Resumable, Resolved), Failure> 
     }
     let resolved = resolve(args, &folder, &log.started)?;
     same_configuration(&log.started.config, &resolved.tree)?;
-    let cycles = resolved.config.num_cycles;
+    let cycles = args
+        .cycles
+        .or(log.wanted)
+        .unwrap_or(resolved.config.num_cycles);
     let done = log.cycles.last().map_or(0, |last| last.cycle + 1);
     let ended = log.standing == Standing::Ended(RunStatus::Finished);
     if ended && done >= cycles {
@@ -85,21 +88,17 @@ fn folder_of(args: &RunArgs, id: &str) -> Result<PathBuf, Failure> {
 }
 
 fn resolve(args: &RunArgs, folder: &Path, started: &RunStarted) -> Result<Resolved, Failure> {
-    let file = match &args.config {
-        Some(file) => file.clone(),
-        None => {
-            let recorded = folder.join(close::CONFIG);
-            if holds_secret(&started.config) {
-                return Err(Failure::usage(format!(
-                    "the configuration of {} had a secret in it, which no run records. Give the configuration again: lem run CONFIG --resume {}",
-                    folder.display(),
-                    folder.display()
-                )));
-            }
-            recorded
-        }
-    };
-    settings::resolve(Some(&file), &args.set, flags::values(args))
+    if let Some(file) = &args.config {
+        return settings::resolve(Some(file), &args.set, flags::values(args));
+    }
+    if holds_secret(&started.config) {
+        return Err(Failure::usage(format!(
+            "the configuration of {} had a secret in it, which no run records. Give the configuration again: lem run CONFIG --resume {}",
+            folder.display(),
+            folder.display()
+        )));
+    }
+    settings::resolve_recorded(&folder.join(close::CONFIG), &args.set, flags::values(args))
 }
 
 fn holds_secret(config: &Value) -> bool {

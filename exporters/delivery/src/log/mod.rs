@@ -85,6 +85,8 @@ pub struct Log {
     pub last_at: Stamp,
     /// Of the last boot in which it was written, where that is known.
     pub boot_id: Option<String>,
+    /// How many cycles the run is to have, where it was resumed.
+    pub wanted: Option<u32>,
     /// Parts of long cycles that reached the disk.
     pub segments: u64,
     /// The last one, where there are several.
@@ -114,6 +116,7 @@ impl Log {
         let mut start = None;
         let (mut cycles, mut segments, mut finished) = (Vec::<CycleFinished>::new(), 0, None);
         let (mut next, mut last_at, mut boot_id) = (0, None, None);
+        let mut wanted = None;
         let io = |source| LogError::Io {
             folder: folder.to_owned(),
             source,
@@ -135,6 +138,7 @@ impl Log {
                 Record::Resumed(resumed) => {
                     finished = None;
                     boot_id = resumed.boot_id;
+                    wanted = Some(resumed.cycles);
                 }
                 _ => {}
             }
@@ -165,6 +169,7 @@ impl Log {
             boot_id: boot_id.or_else(|| started.boot_id.clone()),
             started: Arc::from(started),
             started_at,
+            wanted,
             last_at: last_at.unwrap_or(started_at),
             cycles,
             segments,
