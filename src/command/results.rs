@@ -15,6 +15,10 @@ use crate::results::{self, RunResult, store};
 pub fn results(verb: &ResultsVerb) -> Outcome {
     match verb {
         ResultsVerb::Show { run, format } => {
+            if let Some(sweep) = super::sweep::shown(run, *format)? {
+                show(&sweep);
+                return Ok(Exit::Done);
+            }
             let result = look(run)?;
             show(&text(&result, *format)?);
         }

@@ -24,6 +24,15 @@ pub mod vary;
 
 use std::fmt;
 
+/// What a sweep's own run and the runs of its points are tagged with.
+pub const SWEEP_ID: &str = "lem.sweep_id";
+/// Which of the sweep's points a run is.
+pub const SWEEP_POINT: &str = "lem.sweep_point";
+/// [`SWEEP`] or [`POINT`].
+pub const KIND: &str = "lem.kind";
+pub const SWEEP: &str = "sweep";
+pub const POINT: &str = "sweep-point";
+
 pub use conditions::Condition;
 pub use define::{Definition, Given};
 pub use plan::{Base, Plan, Point};

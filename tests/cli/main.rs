@@ -28,5 +28,7 @@ mod servers;
 mod sinks;
 mod sinks_check;
 mod support;
+mod sweep;
+mod sweep_killed;
 mod verify;
 mod workers;

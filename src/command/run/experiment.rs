@@ -129,7 +129,8 @@ impl Experiment {
         cancel: &Cancel,
     ) -> Result<Ended, MeasureError> {
         let sending = Rc::clone(&self.delivery);
-        let mut progress = Progress::new(move || wait_for(&sending, BETWEEN));
+        let progress = Progress::new(move || wait_for(&sending, BETWEEN));
+        let mut progress = progress.silent(prepared.serves_several);
         let board = self.spool.live().unwrap_or_default();
         prepared.probe.show(&board);
         let left = cycles.saturating_sub(self.done);

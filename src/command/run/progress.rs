@@ -11,6 +11,8 @@ use crate::measurement::{CycleDone, Observer};
 /// and never in one, so that looking costs nothing.
 pub struct Progress {
     bar: Option<ProgressBar>,
+    /// No lines: somebody else tells what was done.
+    silent: bool,
     between: Box<dyn FnMut()>,
 }
 
@@ -24,11 +26,20 @@ impl Progress {
         });
         Self {
             bar,
+            silent: false,
             between: Box::new(between),
         }
     }
 
+    /// Tells by the bar alone, where there is one.
+    pub fn silent(self, silent: bool) -> Self {
+        Self { silent, ..self }
+    }
+
     pub fn say(&self, text: &str) {
+        if self.silent {
+            return;
+        }
         match &self.bar {
             Some(bar) => bar.suspend(|| super::super::say(text)),
             None => super::super::say(text),

@@ -12,9 +12,6 @@ use super::parent;
 use crate::command::Failure;
 use crate::config::Resolved;
 
-/// For all points of one destination together.
-const MOST: Duration = Duration::from_secs(30);
-
 /// What came of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
@@ -24,8 +21,14 @@ pub struct Adopted {
     pub owed: Vec<String>,
 }
 
-/// Marks these points as the sweep's, wherever both were delivered to.
-pub fn adopt(sweep: &Path, points: &[PathBuf], resolved: &Resolved) -> Result<Adopted, Failure> {
+/// Marks these points as the sweep's, wherever both were delivered to. Each destination gets
+/// `limit`.
+pub fn adopt(
+    sweep: &Path,
+    points: &[PathBuf],
+    resolved: &Resolved,
+    limit: Duration,
+) -> Result<Adopted, Failure> {
     let mut adopted = Adopted::default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -57,8 +60,8 @@ pub fn adopt(sweep: &Path, points: &[PathBuf], resolved: &Resolved) -> Result<Ad
                 }
             }
         };
-        if runtime.block_on(async { tokio::time::timeout(MOST, work).await }).is_err() {
-            let seconds = MOST.as_secs();
+        if runtime.block_on(async { tokio::time::timeout(limit, work).await }).is_err() {
+            let seconds = limit.as_secs();
             adopted.owed.push(format!("{name}: no answer within {seconds} s"));
         }
     }

@@ -9,6 +9,7 @@ mod loaded;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lem_delivery::{Log, Outcome as Delivered, Standing};
 use lem_record::{RunStatus, Stamp};
@@ -19,11 +20,12 @@ use super::stops::Stops;
 use super::{adopt, points, told};
 use crate::cli::Format;
 use crate::command::run::experiment::{Experiment, Place, status_of};
-use crate::command::run::{exporters, interrupt, prepare, resume, started};
+use crate::command::run::{DEADLINE_S, exporters, interrupt, prepare, resume, started};
 use crate::command::{Exit, Failure, Outcome, json, say, show};
 use crate::config::Resolved;
 use crate::engine::Cancel;
 use crate::results::RunResult;
+use crate::sweep::{KIND, POINT, SWEEP_ID, SWEEP_POINT};
 use crate::sweep::order::Visit;
 use crate::sweep::plan::{Plan, Point};
 use crate::sweep::state::{PointState, missing};
@@ -42,7 +44,17 @@ struct Sweep<'a> {
     adopted: Vec<u32>,
     /// Deliveries that are not complete.
     owing: bool,
+    /// A sink did not take a run to its end: the next one is not waited for as long.
+    silent: bool,
+    /// Marking points at a sink failed: it is tried once more, at the end.
+    unmarked: bool,
 }
+
+/// Between two visits the sinks get so long at most; what is left is sent with the next one.
+const BETWEEN_S: f64 = 2.0;
+/// Likewise, to mark points as the sweep's.
+const MARKING: Duration = Duration::from_secs(3);
+const MARKING_AT_THE_END: Duration = Duration::from_secs(30);
 
 /// All points, in the plan's order; the sweep's own run is begun before and ended after them.
 pub fn whole(
@@ -190,6 +202,8 @@ impl<'a> Sweep<'a> {
             stops,
             adopted: Vec::new(),
             owing: false,
+            silent: false,
+            unmarked: false,
         })
     }
 
@@ -201,6 +215,7 @@ impl<'a> Sweep<'a> {
             return Ok(());
         }
         self.join_clocks(&left)?;
+        self.stops.decide(self.plan, &self.states);
         let total = self.plan.visits.len();
         let mut from = 0;
         while let Some(first) = left.get(from).copied() {
@@ -274,7 +289,7 @@ impl<'a> Sweep<'a> {
             Ok(Some(result)) => {
                 self.stops.saw(point.index, self.states.get(point.index as usize), &result);
                 self.tell(point, visit, &name, &result, total);
-                for (stopped, why) in self.stops.decide(self.plan) {
+                for (stopped, why) in self.stops.decide(self.plan, &self.states) {
                     say(&format!("Point {stopped} is {why}"));
                 }
             }
@@ -326,13 +341,19 @@ impl<'a> Sweep<'a> {
                     cycles: point.cycles,
                 };
                 run.same_machine(&now)?;
+                // Both stand in the log since the point was begun.
                 prepared.bare_baseline.clear();
+                prepared.notes.clear();
                 Experiment::resume(prepared, folder, point.cycles, sinks)?
             }
         };
         // The idle power is observed before a point's first cycle and after its last one.
         let mut rule = config.clone();
         rule.measurement.baseline.enabled &= last || matches!(state, PointState::Missing);
+        let patience = config.integrations.deadline_s.unwrap_or(DEADLINE_S);
+        if !last || self.silent {
+            rule.integrations.deadline_s = Some(patience.min(BETWEEN_S));
+        }
         let outcome = experiment.measure(&rule, prepared, cycles, last, &self.cancel);
         let done = experiment.done();
         let (status, reason) = status_of(&outcome);
@@ -344,8 +365,9 @@ impl<'a> Sweep<'a> {
         if last || status == RunStatus::Failed {
             let cache = prepared.idle_cache.clone();
             // A signal between two cycles: the point goes on later.
-            let closed = experiment.end(config, status, reason.clone(), cache.as_ref())?;
-            self.owing |= !closed.delivered.iter().all(Delivered::complete);
+            let closed = experiment.end(&rule, status, reason.clone(), cache.as_ref())?;
+            self.silent = !closed.delivered.iter().all(Delivered::complete);
+            self.owing |= self.silent;
             let log = Log::read(folder).map_err(|e| Failure::failed(e.to_string()))?;
             let cycles = u32::try_from(log.cycles.len()).unwrap_or(u32::MAX);
             set(PointState::of(cycles, Some((status, reason.as_deref()))));
@@ -355,7 +377,7 @@ impl<'a> Sweep<'a> {
                 _ => Ok(None),
             };
         }
-        experiment.suspend(config)?;
+        experiment.suspend(&rule)?;
         if status != RunStatus::Finished {
             let log = Log::read(folder).map_err(|e| Failure::failed(e.to_string()))?;
             set(PointState::Going {
@@ -427,10 +449,14 @@ impl<'a> Sweep<'a> {
         };
         let new: Vec<&Point> = self.plan.points.iter().filter(there).collect();
         let folders: Vec<PathBuf> = new.iter().map(|p| points::folder(self.folder, p)).collect();
-        if folders.is_empty() {
+        if folders.is_empty() || (self.unmarked && !at_the_end) {
             return;
         }
-        match adopt::adopt(self.folder, &folders, resolved) {
+        let limit = match at_the_end {
+            true => MARKING_AT_THE_END,
+            false => MARKING,
+        };
+        match adopt::adopt(self.folder, &folders, resolved, limit) {
             Ok(done) if done.owed.is_empty() => {
                 if done.marked >= folders.len() {
                     self.adopted.extend(new.iter().map(|point| point.index));
@@ -444,7 +470,7 @@ impl<'a> Sweep<'a> {
                     ));
                 }
             }
-            Ok(_) => {}
+            Ok(_) => self.unmarked = true,
             Err(failure) if at_the_end => say(&format!("warning: {failure}")),
             Err(_) => {}
         }
@@ -472,9 +498,9 @@ impl<'a> Sweep<'a> {
 /// What marks a run as a point of a sweep.
 pub fn tags(plan: &Plan, point: &Point) -> BTreeMap<String, String> {
     [
-        (parent::SWEEP_ID, plan.sweep_id.clone()),
-        (parent::SWEEP_POINT, point.index.to_string()),
-        (parent::KIND, "sweep-point".to_owned()),
+        (SWEEP_ID, plan.sweep_id.clone()),
+        (SWEEP_POINT, point.index.to_string()),
+        (KIND, POINT.to_owned()),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))

@@ -167,3 +167,18 @@ fn read(path: &Path) -> Result<Plan, Failure> {
     let text = std::fs::read(path).map_err(|error| cannot(error.to_string()))?;
     Plan::parse(&text, &path.display().to_string()).map_err(|e| Failure::usage(e.to_string()))
 }
+
+/// What a sweep's folder holds so far, as `lem results show` has it; `None` where the folder is
+/// none of a sweep.
+pub fn shown(folder: &Path, format: Format) -> Result<Option<String>, Failure> {
+    if !folder.join(PLAN_FILE).is_file() {
+        return Ok(None);
+    }
+    let plan = read(&folder.join(PLAN_FILE))?;
+    let states = points::looked_at(folder, &plan)?;
+    let report = points::report(folder, &plan, &states);
+    Ok(Some(match format {
+        Format::Json => super::json(&report)?,
+        Format::Table => told::report(&plan, &report),
+    }))
+}

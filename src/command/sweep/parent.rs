@@ -26,6 +26,7 @@ use crate::command::{Failure, close, export};
 use crate::config::Resolved;
 use crate::measurement::MeasureError;
 use crate::sinks;
+use crate::sweep::{KIND, SWEEP, SWEEP_ID};
 use crate::sweep::plan::{PLAN_FILE, Plan, Point};
 use crate::sweep::quantity::{Estimate, QUANTITIES};
 
@@ -35,11 +36,6 @@ pub const REPORT_FILE: &str = "sweep.json";
 /// At the start the sinks get so long to make the sweep's run, so that its points can be shown
 /// under it.
 const AT_START: Duration = Duration::from_secs(5);
-
-/// What points and sweep carry.
-pub const SWEEP_ID: &str = "lem.sweep_id";
-pub const SWEEP_POINT: &str = "lem.sweep_point";
-pub const KIND: &str = "lem.kind";
 
 /// The sweep's log, open, and the lock on its folder: there is one coordinator at a time.
 pub struct Parent {
@@ -237,7 +233,7 @@ fn first_record(plan: &Plan, resolved: &Resolved) -> Result<RunStarted, Failure>
     let environment = prepare::surroundings(resolved);
     let mut tags = started::tags(resolved, &environment);
     tags.insert(SWEEP_ID.into(), plan.sweep_id.clone());
-    tags.insert(KIND.into(), "sweep".into());
+    tags.insert(KIND.into(), SWEEP.into());
     let environment = serde_json::to_value(&environment).map_err(|error| {
         Failure::failed(format!(
             "the sweep cannot be described: {error}. Please report it"

@@ -20,10 +20,8 @@ pub fn folder(sweep: &Path, point: &Point) -> PathBuf {
 
 /// How far a point is. One that another process measures now is refused.
 pub fn state(folder: &Path) -> Result<PointState, Failure> {
-    let log = match Log::read(folder) {
-        Ok(log) => log,
-        Err(LogError::NoLog { .. }) => return Ok(PointState::Missing),
-        Err(error) => return Err(Failure::failed(error.to_string())),
+    let Some(log) = log(folder)? else {
+        return Ok(PointState::Missing);
     };
     if let Standing::Running { pid } = log.standing {
         let pid = pid.map(|pid| format!(" by process {pid}")).unwrap_or_default();
@@ -32,9 +30,27 @@ pub fn state(folder: &Path) -> Result<PointState, Failure> {
             folder.display()
         )));
     }
+    Ok(of(&log))
+}
+
+fn log(folder: &Path) -> Result<Option<Log>, Failure> {
+    match Log::read(folder) {
+        Ok(log) => Ok(Some(log)),
+        Err(LogError::NoLog { .. }) => Ok(None),
+        Err(error) => Err(Failure::failed(error.to_string())),
+    }
+}
+
+fn of(log: &Log) -> PointState {
     let end = log.finished.as_ref();
     let end = end.map(|end| (end.status, end.reason.as_deref()));
-    Ok(PointState::of(u32::try_from(log.cycles.len()).unwrap_or(u32::MAX), end))
+    PointState::of(u32::try_from(log.cycles.len()).unwrap_or(u32::MAX), end)
+}
+
+/// All of a plan's, whoever measures them now.
+pub fn looked_at(sweep: &Path, plan: &Plan) -> Result<Vec<PointState>, Failure> {
+    let state = |point| Ok(log(&folder(sweep, point))?.map_or(PointState::Missing, |log| of(&log)));
+    plan.points.iter().map(state).collect()
 }
 
 /// All of a plan's.

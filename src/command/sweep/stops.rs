@@ -50,19 +50,18 @@ impl Stops {
         }
     }
 
-    /// The points that are ended now, with the reason. Those that have all their cycles are
-    /// compared with, and there is nothing left to end.
-    pub fn decide(&mut self, plan: &Plan) -> Vec<(u32, String)> {
+    /// The points that are ended now, with the reason. Those that have all their cycles, or were
+    /// ended before, are compared with, and there is nothing left to end.
+    pub fn decide(&mut self, plan: &Plan, states: &[PointState]) -> Vec<(u32, String)> {
         let Some(rule) = &self.rule else {
             return Vec::new();
         };
         let mut new = Vec::new();
         for stopped in rule.poor(&self.seen) {
-            let going = plan
-                .points
-                .get(stopped.point)
-                .zip(self.seen.get(stopped.point).copied().flatten())
-                .is_some_and(|(point, seen)| seen.cycles < point.cycles);
+            let point = plan.points.get(stopped.point);
+            let going = point
+                .zip(states.get(stopped.point))
+                .is_some_and(|(p, state)| !state.is_ended() && state.cycles() < p.cycles);
             if let (true, Some(why @ None)) = (going, self.why.get_mut(stopped.point)) {
                 *why = Some(stopped.reason.clone());
                 new.push((u32::try_from(stopped.point).unwrap_or(u32::MAX), stopped.reason));

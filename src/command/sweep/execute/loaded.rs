@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lem_record::Record;
+use lem_record::{Record, Warning};
 
 use crate::command::run::prepare::{self, Prepared};
 use crate::command::{Failure, say};
@@ -15,6 +15,8 @@ pub struct Loaded {
     now: Option<(String, Box<Prepared>)>,
     /// The idle power before the load, which holds for every point that shares it.
     bare: Vec<Record>,
+    /// What was said of the machine when it was loaded, likewise.
+    notes: Vec<Warning>,
 }
 
 impl Loaded {
@@ -31,12 +33,16 @@ impl Loaded {
         if fits {
             if let Some((_, prepared)) = &mut self.now {
                 prepared.turn_to(resolved)?;
+                prepared.notes.extend(self.notes.iter().cloned());
             }
         } else {
             // Two models may not fit beside one another.
             self.unload();
             let mut prepared = prepare::prepare(resolved, cancel)?;
             self.bare = std::mem::take(&mut prepared.bare_baseline);
+            let of_prompts = &prepared.workload.warnings;
+            let others = prepared.notes.iter().filter(|note| !of_prompts.contains(note));
+            self.notes = others.cloned().collect();
             prepared.serves_several = several;
             if several {
                 let folder = engines.join(point.load_key.get(..8).unwrap_or_default());
@@ -60,5 +66,6 @@ impl Loaded {
     pub fn unload(&mut self) {
         self.now = None;
         self.bare.clear();
+        self.notes.clear();
     }
 }
