@@ -1,5 +1,7 @@
 //! In which order the points are visited.
 
+use std::collections::BTreeMap;
+
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
@@ -67,15 +69,16 @@ pub fn visits(points: &[Visited], order: SweepOrder, seed: u64) -> Vec<Visit> {
 
 /// Points that share a load key, in the order in which the keys first occur.
 fn groups(points: &[Visited], all: &[u32]) -> Vec<Vec<u32>> {
-    let key = |point: &u32| points.get(*point as usize).map(|p| p.load_key.as_str());
-    let mut keys = Vec::new();
-    for point in all {
-        if !keys.contains(&key(point)) {
-            keys.push(key(point));
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut groups: Vec<Vec<u32>> = Vec::new();
+    for (index, point) in all.iter().zip(points) {
+        let place = *places.entry(&point.load_key).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some(group) => group.push(*index),
+            None => groups.push(vec![*index]),
         }
     }
-    let of = |wanted| all.iter().copied().filter(|p| key(p) == wanted).collect();
-    keys.into_iter().map(of).collect()
+    groups
 }
 
 /// A block a cycle: each point that has this cycle, once.

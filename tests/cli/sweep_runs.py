@@ -18,12 +18,12 @@ json.dump(
             "status": run.info.status,
             "tags": run.data.tags,
             "metrics": run.data.metrics,
-            "steps": [
+            "steps": sorted(
                 point.step
                 for point in client.get_metric_history(
                     run.info.run_id, "energy/total_joules"
                 )
-            ],
+            ),
         }
         for run in runs
     ],

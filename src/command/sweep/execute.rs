@@ -54,7 +54,7 @@ struct Sweep<'a> {
 const BETWEEN_S: f64 = 2.0;
 /// Likewise, to mark points as the sweep's.
 const MARKING: Duration = Duration::from_secs(3);
-const MARKING_AT_THE_END: Duration = Duration::from_secs(30);
+pub const MARKING_AT_THE_END: Duration = Duration::from_secs(30);
 
 /// All points, in the plan's order; the sweep's own run is begun before and ended after them.
 pub fn whole(
@@ -221,7 +221,10 @@ impl<'a> Sweep<'a> {
         while let Some(first) = left.get(from).copied() {
             // Visits of one point that follow one another are one.
             let same = left.get(from..).unwrap_or_default();
-            let count = same.iter().take_while(|v| v.point == first.point).count();
+            let count = match self.stops.is_active() {
+                true => 1,
+                false => same.iter().take_while(|v| v.point == first.point).count(),
+            };
             from += count.max(1);
             let is_ended = self
                 .states

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::resolve::settings_of;
+use super::resolve::{one_run_each, settings_of};
 use crate::cli::{PointArgs, SinkArgs};
 use crate::command::run::{exporters, flags, started};
 use crate::command::{Failure, say, settings};
@@ -96,6 +96,7 @@ pub fn plan(args: &PointArgs, sinks: &SinkArgs) -> Result<Plan, Failure> {
     for config in &checked {
         if let Some((_, resolved)) = config.points.first() {
             exporters(resolved, None)?;
+            one_run_each(resolved)?;
         }
     }
     assemble(args, &sections, &checked)

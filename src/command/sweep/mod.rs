@@ -168,6 +168,19 @@ fn read(path: &Path) -> Result<Plan, Failure> {
     Plan::parse(&text, &path.display().to_string()).map_err(|e| Failure::usage(e.to_string()))
 }
 
+/// Makes the sweep's own run of its points' folders, or renews it, and shows these points below
+/// it at the sinks. It measures nothing: for `lem results aggregate`, after an array has ended.
+#[allow(dead_code, reason = "lem results aggregate is to call it")]
+pub fn adopt(sweep: &Path, points: &[PathBuf]) -> Result<adopt::Adopted, Failure> {
+    let plan = read(&sweep.join(PLAN_FILE))?;
+    let first = plan.point(0).map_err(|e| Failure::usage(e.to_string()))?;
+    let first = resolve::point(&plan, first, &Besides::default())?;
+    let states = points::looked_at(sweep, &plan)?;
+    let report = points::report(sweep, &plan, &states);
+    parent::Parent::open(sweep, &plan, &first)?.end(&plan, &report)?;
+    adopt::adopt(sweep, points, &first, execute::MARKING_AT_THE_END)
+}
+
 /// What a sweep's folder holds so far, as `lem results show` has it; `None` where the folder is
 /// none of a sweep.
 pub fn shown(folder: &Path, format: Format) -> Result<Option<String>, Failure> {

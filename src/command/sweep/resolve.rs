@@ -8,6 +8,7 @@ use crate::cli::SinkArgs;
 use crate::command::run::flags;
 use crate::command::{Failure, settings};
 use crate::config::{Environment, FlagValue, Resolved, Severity, Sources, load, typed, unbuilt};
+use crate::sinks;
 use crate::sweep::load_key::config_sha256;
 use crate::sweep::plan::{Base, Plan, Point};
 use crate::sweep::vary::plain;
@@ -91,8 +92,8 @@ fn of(
         .iter()
         .map(|(key, value)| FlagValue::new(key, value.clone(), format!("the plan, {}", base.file)));
     let mut flags: Vec<FlagValue> = given.collect();
-    flags.extend(settings_of(&point.settings()));
     flags.extend(besides.values.iter().cloned());
+    flags.extend(settings_of(&point.settings()));
     let resolved = load(&Sources {
         file: file.map(Path::to_owned),
         environment: Environment::of_process(),
@@ -107,7 +108,28 @@ fn of(
         .map(ToString::to_string)
         .collect();
     match refused.is_empty() {
-        true => Ok(resolved),
+        true => one_run_each(&resolved).map(|()| resolved),
         false => Err(Failure::usage(refused.join("\n"))),
     }
+}
+
+/// A sink that is told which run to write to would get all points into that one.
+pub fn one_run_each(resolved: &Resolved) -> Result<(), Failure> {
+    let sinks = sinks::enabled(&resolved.config);
+    let wandb = resolved.config.integrations.wandb.run_id.is_some();
+    for (sink, variable, key) in [
+        ("mlflow", "MLFLOW_RUN_ID", None),
+        ("wandb", "WANDB_RUN_ID", Some("integrations.wandb.run_id").filter(|_| wandb)),
+    ] {
+        let named = match resolved.ecosystem.get(variable) {
+            Some(_) => Some(variable),
+            None => key,
+        };
+        if let Some(named) = named.filter(|_| sinks.contains(&sink)) {
+            return Err(Failure::usage(format!(
+                "{named} names one run of {sink}, and a sweep has many: all points would be written into it. Unset it; lem finds its own runs again by their ids"
+            )));
+        }
+    }
+    Ok(())
 }

@@ -39,6 +39,11 @@ impl Stops {
         Ok(stops)
     }
 
+    /// Whether any point may be ended early: then each cycle is a moment to decide.
+    pub const fn is_active(&self) -> bool {
+        self.rule.is_some()
+    }
+
     pub fn saw(&mut self, point: u32, state: Option<&PointState>, result: &RunResult) {
         let Some(rule) = &self.rule else { return };
         let estimate = (rule.row().of)(result);

@@ -38,7 +38,7 @@ fn short(value: f64) -> String {
 pub fn plan(plan: &Plan) -> String {
     let keys = plan.parameters();
     let mut header = vec!["Point"];
-    header.extend(&keys);
+    header.extend(names(&keys));
     if plan.bases.len() > 1 {
         header.push("Configuration");
     }
@@ -54,6 +54,19 @@ pub fn plan(plan: &Plan) -> String {
         out.add_row(cells);
     }
     format!("{out}\n{}", summary(plan))
+}
+
+/// The last part of each key where that tells it from the others.
+fn names<'a>(keys: &[&'a str]) -> Vec<&'a str> {
+    let last = |key: &'a str| key.rsplit('.').next().unwrap_or(key);
+    let name = |key: &&'a str| {
+        let alike = keys.iter().filter(|other| last(other) == last(key)).count();
+        match alike {
+            1 => last(key),
+            _ => *key,
+        }
+    };
+    keys.iter().map(name).collect()
 }
 
 /// In one line.
@@ -98,7 +111,7 @@ pub fn report(plan: &Plan, report: &Report) -> String {
         .map(|row| format!("{} ({})", row.title, row.unit))
         .collect();
     let mut header = vec!["Point"];
-    header.extend(&keys);
+    header.extend(names(&keys));
     if several {
         header.push("Configuration");
     }
@@ -194,6 +207,12 @@ pub fn parameters(point: &PointReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_shown_short_where_that_is_clear() {
+        let keys = ["batching.batch_size", "vllm.seed", "prompts.seed"];
+        assert_eq!(names(&keys), ["batch_size", "vllm.seed", "prompts.seed"]);
+    }
 
     #[test]
     fn a_spread_has_two_figures() {
