@@ -19,15 +19,17 @@ mod latency;
 mod ledger;
 mod memory;
 mod metrics_table;
+pub mod outliers;
 mod peaks;
 mod phases;
+pub mod precision;
 mod records;
 mod samples;
 mod sensors;
 mod served;
 mod shares;
 mod sheet;
-mod statistics;
+pub mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
 mod throttle;
@@ -46,16 +48,19 @@ pub use data::{
     BaselineWindow, CycleData, RequestData, RoundsData, RunData, RunDataBuilder, Window,
 };
 pub use data::{CACHED_BASELINES, PROFILE};
+pub use estimators::slope::line;
 pub use estimators::{Difference, PhaseEstimate, PhaseEstimates};
 pub use flops::Cost as FlopsCost;
 pub use integrate::EnergyCurve;
 pub use latency::RequestLatency;
 pub use phases::{PhaseWindows, UPDATES_TO_RESOLVE};
+pub use records::CYCLE_COLUMNS;
 pub use records::records;
 pub use samples::{ColumnSamples, SourceSamples};
 pub use sensors::{Boundary, Curve, Sensor};
 pub use served::EngineSaid;
 pub use sheet::{Distribution, Entry, Fold, Obtained, Reading, Sheet, as_quantity};
+pub use statistics::t_quantile;
 pub use throttle::Throttled;
 pub use throughput::Counts;
 pub use uncertainty::Budget;

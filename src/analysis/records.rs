@@ -155,7 +155,7 @@ fn completed(data: &RunData, t_ns: u64) -> Option<Record> {
 }
 
 /// Columns of the table of cycles: name with unit, and the catalogue id.
-const CYCLE_COLUMNS: &[(&str, &str)] = &[
+pub const CYCLE_COLUMNS: &[(&str, &str)] = &[
     ("duration_seconds", "run.duration"),
     ("requests", "run.requests"),
     ("requests_failed", "run.requests_failed"),

@@ -117,22 +117,7 @@ impl Pairs {
             estimates.extend(ratio(num, den));
         }
         estimates.sort_by(f64::total_cmp);
-        let total = estimates.len() as f64;
-        let below = estimates.partition_point(|e| *e < value) as f64;
-        let equal = estimates.partition_point(|e| *e <= value) as f64 - below;
-        let normal = Normal::standard();
-        // Ties count half, so that equal cycles have no bias.
-        let share = ((below + equal / 2.0) / total).clamp(0.5 / total, 1.0 - 0.5 / total);
-        let z0 = normal.inverse_cdf(share);
-        let a = self.acceleration()?;
-        let corrected = |p: f64| {
-            let z = z0 + normal.inverse_cdf(p);
-            normal.cdf(z0 + z / (1.0 - a * z))
-        };
-        let tail = (1.0 - LEVEL) / 2.0;
-        let low = percentile(&estimates, corrected(tail))?;
-        let high = percentile(&estimates, corrected(1.0 - tail))?;
-        interval(low, high)
+        bca_of(&estimates, value, self.acceleration()?)
     }
 
     /// a = Σd³ / (6·(Σd²)^1.5) of the jackknife deviations; 0 where all cycles are equal.
@@ -154,6 +139,26 @@ impl Pairs {
         let scale: f64 = 6.0 * f64::powf(squares, 1.5);
         Some(if scale > 0.0 { cubes / scale } else { 0.0 })
     }
+}
+
+/// The BCa interval from the sorted estimates of resamples, the value itself and the
+/// acceleration.
+pub fn bca_of(estimates: &[f64], value: f64, a: f64) -> Option<Interval> {
+    let total = estimates.len() as f64;
+    let below = estimates.partition_point(|e| *e < value) as f64;
+    let equal = estimates.partition_point(|e| *e <= value) as f64 - below;
+    let normal = Normal::standard();
+    // Ties count half, so that equal cycles have no bias.
+    let share = ((below + equal / 2.0) / total).clamp(0.5 / total, 1.0 - 0.5 / total);
+    let z0 = normal.inverse_cdf(share);
+    let corrected = |p: f64| {
+        let z = z0 + normal.inverse_cdf(p);
+        normal.cdf(z0 + z / (1.0 - a * z))
+    };
+    let tail = (1.0 - LEVEL) / 2.0;
+    let low = percentile(estimates, corrected(tail))?;
+    let high = percentile(estimates, corrected(1.0 - tail))?;
+    interval(low, high)
 }
 
 fn ratio(num: f64, den: f64) -> Option<f64> {

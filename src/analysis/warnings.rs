@@ -18,6 +18,7 @@ pub const CODES: &[&str] = &[
     "cycles.single",
     "cycles.partial",
     "cycles.spread",
+    "cycles.outlier",
     "energy.none",
     "energy.modelled",
     "energy.not_resolvable",
@@ -107,6 +108,7 @@ pub fn of(
             );
         }
     }
+    outliers(&complete, &mut tell);
     energy(sensors, &complete, &mut tell);
     resolved(analysis, &complete, &mut tell);
     phases(analysis, &mut tell);
@@ -123,6 +125,29 @@ pub fn of(
         );
     }
     told
+}
+
+fn outliers(complete: &[&CycleAnalysis], tell: &mut Tell<'_>) {
+    let found = super::outliers::of(complete);
+    if found.is_empty() {
+        return;
+    }
+    let one = |(index, apart): (&u32, &Vec<super::outliers::Apart>)| {
+        let by: Vec<String> = apart
+            .iter()
+            .map(|a| format!("{} {:+.1} %", a.id, (a.value / a.median - 1.0) * 100.0))
+            .collect();
+        format!("{index} ({})", by.join(", "))
+    };
+    let told: Vec<String> = found.iter().map(one).collect();
+    tell(
+        "cycles.outlier",
+        format!(
+            "Apart from the median of all cycles lie: {}. They are counted like the others",
+            told.join("; ")
+        ),
+        "Look what else the machine did then (throttling, other work); report the run with them, or measure again",
+    );
 }
 
 type Tell<'a> = dyn FnMut(&'static str, String, &str) + 'a;

@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
     output_lengths,
     drawn_lengths,
     warmup_rounds,
+    until,
     prompts_source,
     prompts_unused,
     dummy_weights,
@@ -177,6 +178,43 @@ fn output_lengths(facts: &Facts) -> Vec<Clash> {
         format!("`min_output_tokens` is {min}, more than `max_output_tokens`, which is {max}"),
         "Lower the one or raise the other; equal, they make the length exact.",
     )]
+}
+
+fn until(facts: &Facts) -> Vec<Clash> {
+    let config = facts.config;
+    let until = &config.measurement.until;
+    let Some(metric) = &until.metric else {
+        return Vec::new();
+    };
+    let mut wrong = Vec::new();
+    if lem_record::catalogue::find(metric).is_none() {
+        wrong.push(error(
+            "unknown-metric",
+            &["measurement.until.metric"],
+            format!("there is no metric `{metric}`"),
+            "Take an id of docs/metrics.md (`lem metrics`), such as `energy.per_output_token`.",
+        ));
+    }
+    if until.max_cycles < config.num_cycles {
+        wrong.push(error(
+            "contradiction",
+            &["measurement.until.max_cycles", "num_cycles"],
+            format!(
+                "`measurement.until.max_cycles` is {}, fewer than `num_cycles`, which is {}",
+                until.max_cycles, config.num_cycles
+            ),
+            "Raise the one or lower the other: `num_cycles` are the fewest.",
+        ));
+    }
+    if config.num_cycles < 2 {
+        wrong.push(error(
+            "contradiction",
+            &["num_cycles", "measurement.until.metric"],
+            "a single cycle has no interval that `measurement.until` could look at".to_owned(),
+            "Set `num_cycles` to 3 or more.",
+        ));
+    }
+    wrong
 }
 
 fn warmup_rounds(facts: &Facts) -> Vec<Clash> {

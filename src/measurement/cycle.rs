@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use lem_record::{
-    Attributes, CycleFinished, Record, Recorder, SegmentWritten, Span, SpanKind, Stamp,
+    Attributes, CycleFinished, How, Record, Recorder, SegmentWritten, Span, SpanKind, Stamp,
 };
 
 use super::beside::{lock, written_beside};
@@ -131,22 +131,49 @@ pub(super) fn run(
     })
 }
 
-/// Answers one batch unmeasured; gives its time per output token in seconds.
+/// What a round of warm-up showed.
+pub(super) struct WarmupRound {
+    pub seconds_per_token: f64,
+    /// Mean power by the sensors, where they were read often enough in it.
+    pub watts: Option<f64>,
+}
+
+/// A mean of fewer samples is no mean.
+const FEWEST_SAMPLES: usize = 5;
+
+/// The sum of what the power sensors read on average.
+fn mean_watts(window: &Window) -> Option<f64> {
+    let mut sum = None;
+    for column in window.samples.iter().flat_map(|s| &s.columns) {
+        if column.metric != "sample.power" || column.how != How::Measured {
+            continue;
+        }
+        let values: Vec<f64> = column.values.iter().flatten().copied().collect();
+        if values.len() >= FEWEST_SAMPLES {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            sum = Some(sum.unwrap_or(0.0) + mean);
+        }
+    }
+    sum
+}
+
+/// Answers one batch, which counts for nothing.
 pub(super) fn warmup_round(
     session: &mut Session<'_>,
     plan: &Plan,
     round: u32,
-) -> Result<f64, MeasureError> {
+) -> Result<WarmupRound, MeasureError> {
     // The same batch each time, so that the rounds compare.
     let mut work = plan.work.clone();
     work.requests.truncate(work.batch_size.max(1));
     work.due_ns.clear();
     let events = Events::new(expected_events(&work), session.shown, false);
+    session.probe.begin_window();
     let start_ns = Stamp::mono_ns();
-    session
-        .engine
-        .generate(&work, &mut &events, session.cancel)?;
+    let outcome = session.engine.generate(&work, &mut &events, session.cancel);
     let end_ns = Stamp::mono_ns();
+    let window = session.probe.end_window();
+    outcome?;
     let mut collector = Collector::new(None, &work.requests, true);
     collector.take(events.drain());
     if let Some(refused) = collector.refused() {
@@ -161,7 +188,14 @@ pub(super) fn warmup_round(
         attributes: Attributes::new(),
         request: None,
     }));
-    Ok(seconds(start_ns, end_ns) / collector.output_tokens.max(1) as f64)
+    let watts = mean_watts(&window);
+    for note in window.notes {
+        session.recorder.record(note);
+    }
+    Ok(WarmupRound {
+        seconds_per_token: seconds(start_ns, end_ns) / collector.output_tokens.max(1) as f64,
+        watts,
+    })
 }
 
 fn seconds(start_ns: u64, end_ns: u64) -> f64 {

@@ -9,6 +9,7 @@
 mod baseline;
 mod beside;
 mod collect;
+mod cool_down;
 mod cycle;
 mod idle_cache;
 mod probe;
@@ -50,6 +51,10 @@ pub trait Observer {
     fn warmup_round(&mut self, _round: u32, _most: u32) {}
     fn cycle_starts(&mut self, _cycle: u32, _of: u32) {}
     fn cycle_done(&mut self, _done: &CycleDone) {}
+    /// Whether so many cycles are enough, where the plan allows for more.
+    fn enough(&mut self, _done: u32) -> bool {
+        true
+    }
     /// Records are on disk and the next window has not begun: the time to send.
     fn between_cycles(&mut self) {}
 }
@@ -83,6 +88,8 @@ pub enum MeasureError {
 pub struct Plan {
     pub work: Work,
     pub cycles: u32,
+    /// More than `cycles`, where those are not enough.
+    pub most: u32,
     /// Cycles that an earlier process finished: they are not measured again.
     pub first_cycle: u32,
     /// Whether the run ends with these cycles: then what follows the last one follows.
@@ -109,7 +116,13 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
         return Ok(Ended::Interrupted);
     }
     take_baseline(session, plan, BaselineKind::Loaded)?;
-    for cycle in plan.first_cycle..plan.cycles {
+    let first = match plan.measurement.cool_down.enabled {
+        true => cool_down::look(session.probe, session.cancel),
+        false => cool_down::Temperatures::new(),
+    };
+    let most = plan.most.max(plan.cycles);
+    let mut cycle = plan.first_cycle;
+    while cycle < most && !(cycle >= plan.cycles && session.observer.enough(cycle)) {
         if session.cancel.is_cancelled() {
             return Ok(Ended::Interrupted);
         }
@@ -119,7 +132,8 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
                 session.cancel,
             );
         }
-        session.observer.cycle_starts(cycle, plan.cycles);
+        cool_down::wait(session, &plan.measurement.cool_down, &first, cycle);
+        session.observer.cycle_starts(cycle, most);
         session.shown.cycle(cycle);
         let done = cycle::run(session, plan, cycle)?;
         session.recorder.quiet(false);
@@ -129,6 +143,11 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
         if !done.complete {
             return Ok(Ended::Interrupted);
         }
+        cycle += 1;
+    }
+    if cycle == most && most > plan.cycles {
+        // So that it is known how near the last cycle came.
+        session.observer.enough(most);
     }
     if plan.last {
         rounds::run(session, plan)?;
@@ -163,9 +182,9 @@ fn warm_up(session: &mut Session<'_>, plan: &Plan) -> Result<(), MeasureError> {
     }
     session.observer.stage("Warming up");
     session.shown.phase("warmup");
-    let mut seconds_per_token = Vec::new();
+    let (mut seconds_per_token, mut watts) = (Vec::new(), Vec::new());
     let verdict = loop {
-        if let Some(verdict) = warmup::verdict(&seconds_per_token, rule) {
+        if let Some(verdict) = warmup::verdict(&[&seconds_per_token, &watts], rule) {
             break verdict;
         }
         if session.cancel.is_cancelled() {
@@ -173,14 +192,16 @@ fn warm_up(session: &mut Session<'_>, plan: &Plan) -> Result<(), MeasureError> {
         }
         let round = u32::try_from(seconds_per_token.len()).unwrap_or(u32::MAX);
         session.observer.warmup_round(round, most);
-        seconds_per_token.push(cycle::warmup_round(session, plan, round)?);
+        let done = cycle::warmup_round(session, plan, round)?;
+        seconds_per_token.push(done.seconds_per_token);
+        watts.extend(done.watts);
     };
     if !verdict.steady && rule.max_rounds > rule.min_rounds {
         session.recorder.record(lem_record::Record::Warning(Warning {
             code: "warmup.unsteady".into(),
             message: match verdict.spread {
                 Some(spread) => format!(
-                    "After {} warm-up rounds the time per token still varies by {:.0} % (allowed: {:.0} %)",
+                    "After {} warm-up rounds time per token or power still vary, by {:.0} % (allowed: {:.0} %), or drift",
                     verdict.rounds,
                     spread * 100.0,
                     rule.tolerance * 100.0

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::time_series;
 use super::v3::*;
-use crate::analysis::{self, Analysis, CycleAnalysis, RunData, Sheet};
+use crate::analysis::{self, Analysis, CycleAnalysis, RunData, Sheet, statistics};
 
 /// Puts the result together. `exports` is what delivery says of each sink. A run whose log
 /// does not say how it ended, and whose status was not set, was killed.
@@ -88,8 +88,9 @@ pub fn build(
         },
         time_series: time_series::of(data, analysis),
         quality: quality(data),
-        cycles: analysis.cycles.iter().map(|c| cycle(c, zero)).collect(),
+        cycles: cycles(analysis, zero),
         intervals,
+        cycle_statistics: cycle_statistics(analysis),
         warnings: analysis.warnings.iter().map(WarningText::from).collect(),
         exports,
     }
@@ -165,8 +166,22 @@ fn quality(data: &RunData) -> Quality {
     }
 }
 
+fn cycles(analysis: &Analysis, zero_ns: u64) -> Vec<CycleResult> {
+    let complete: Vec<&CycleAnalysis> = analysis.complete().collect();
+    let outliers = analysis::outliers::of(&complete);
+    let one = |one: &CycleAnalysis| {
+        let apart = outliers.get(&one.index).into_iter().flatten();
+        CycleResult {
+            outlier_in: apart.map(|a| a.id.to_owned()).collect(),
+            ..cycle(one, zero_ns)
+        }
+    };
+    analysis.cycles.iter().map(one).collect()
+}
+
 fn cycle(cycle: &CycleAnalysis, zero_ns: u64) -> CycleResult {
     CycleResult {
+        outlier_in: Vec::new(),
         cycle: cycle.index,
         complete: cycle.complete,
         start_s: cycle.window.start_ns.saturating_sub(zero_ns) as f64 / 1e9,
@@ -220,6 +235,25 @@ fn collect_intervals(sheet: &Sheet, into: &mut BTreeMap<String, Interval>) {
             .and_then(|d| d.interval());
         into.extend(interval.map(|i| (format!("{path}.mean"), scaled(i, 1e3))));
     }
+}
+
+fn cycle_statistics(analysis: &Analysis) -> BTreeMap<String, CycleStatistics> {
+    let of = |id: &str| {
+        let values: Vec<f64> = analysis
+            .complete()
+            .filter_map(|c| c.sheet.value(id))
+            .collect();
+        Some(CycleStatistics {
+            n: u32::try_from(values.len()).ok()?,
+            mean: statistics::mean(&values).filter(|v| v.is_finite())?,
+            stddev: statistics::stddev(&values).filter(|v| v.is_finite())?,
+            cv: statistics::cv(&values).filter(|v| v.is_finite()),
+        })
+    };
+    analysis::CYCLE_COLUMNS
+        .iter()
+        .filter_map(|(_, id)| Some(((*id).to_owned(), of(id)?)))
+        .collect()
 }
 
 fn scaled(interval: Interval, factor: f64) -> Interval {

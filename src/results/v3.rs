@@ -90,10 +90,27 @@ pub struct RunResult {
     /// bootstrap from there to 200. Empty where there is a single cycle.
     #[schemars(with = "BTreeMap<String, Interval>")]
     pub intervals: BTreeMap<String, Interval>,
+    /// Mean, standard deviation and coefficient of variation over the finished cycles, by
+    /// catalogue id. Empty where there is a single cycle.
+    #[serde(default)]
+    pub cycle_statistics: BTreeMap<String, CycleStatistics>,
     /// What a reader must know, each with a remedy.
     pub warnings: Vec<WarningText>,
     /// What each sink received, as delivery tells it.
     pub exports: Vec<Value>,
+}
+
+/// How the cycles of a run scatter in one number.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CycleStatistics {
+    /// Cycles that have it.
+    pub n: u32,
+    /// Of the cycles' own values, each counting once, in the unit of the metric.
+    pub mean: f64,
+    /// Of a sample (n − 1).
+    pub stddev: f64,
+    /// The standard deviation over the mean's amount; absent where the mean is 0.
+    pub cv: Option<f64>,
 }
 
 /// Who wrote the file.
@@ -143,6 +160,10 @@ pub struct CycleResult {
     /// `null` where no device tells.
     #[serde(default)]
     pub throttled_s: Option<f64>,
+    /// Metrics (by catalogue id) in which it lies apart from the other cycles: a modified
+    /// z-score above 3.5. It is counted all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlier_in: Vec<String>,
     #[serde(flatten)]
     pub numbers: Numbers,
 }

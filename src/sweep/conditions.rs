@@ -299,11 +299,14 @@ fn literal(word: &str) -> Option<Value> {
         "true" => Some(true.into()),
         "false" => Some(false.into()),
         "null" => Some(Value::Null),
-        _ if word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => word
-            .parse::<i64>()
-            .map(Value::from)
-            .ok()
-            .or_else(|| word.parse::<f64>().ok().filter(|n| n.is_finite()).map(Value::from)),
+        _ if word.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
+            word.parse::<i64>().map(Value::from).ok().or_else(|| {
+                word.parse::<f64>()
+                    .ok()
+                    .filter(|n| n.is_finite())
+                    .map(Value::from)
+            })
+        }
         _ => None,
     }
 }
@@ -391,9 +394,8 @@ fn compare(key: &str, a: &Value, by: Comparison, b: &Value) -> Result<bool, Stri
         (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
         _ => return Err(kinds(a, b)),
     };
-    let ordered = matches!((a, b), (Value::Number(_), Value::Number(_)))
-        || a.is_null()
-        || b.is_null();
+    let ordered =
+        matches!((a, b), (Value::Number(_), Value::Number(_))) || a.is_null() || b.is_null();
     Ok(match by {
         Comparison::Equal => order == Some(Ordering::Equal),
         Comparison::Unequal => order != Some(Ordering::Equal),
@@ -466,8 +468,14 @@ mod tests {
             ("fp_precision == torch", false), // a section is no value
             ("big > 9223372036854775807", true),
             // `and` binds more tightly than `or`.
-            ("streaming == true or streaming == true and streaming == false", true),
-            ("(streaming == true or streaming == true) and streaming == false", false),
+            (
+                "streaming == true or streaming == true and streaming == false",
+                true,
+            ),
+            (
+                "(streaming == true or streaming == true) and streaming == false",
+                false,
+            ),
         ] {
             assert_eq!(holds(text).unwrap(), expected, "{text}");
         }

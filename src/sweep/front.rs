@@ -42,9 +42,8 @@ mod tests {
     /// By the definition, O(n²).
     fn by_definition(points: &[Option<(f64, f64)>]) -> Vec<bool> {
         let there = |p: &Option<(f64, f64)>| p.filter(|(a, b)| a.is_finite() && b.is_finite());
-        let beats = |a: (f64, f64), b: (f64, f64)| {
-            a.0 >= b.0 && a.1 <= b.1 && (a.0 > b.0 || a.1 < b.1)
-        };
+        let beats =
+            |a: (f64, f64), b: (f64, f64)| a.0 >= b.0 && a.1 <= b.1 && (a.0 > b.0 || a.1 < b.1);
         points
             .iter()
             .map(|point| {

@@ -139,10 +139,16 @@ mod tests {
         let attached = ("/server/url", json!("http://h"));
         assert_eq!(
             key("llama.cpp", &[attached.clone()]),
-            key("llama.cpp", &[attached, ("/random_seed", json!(1)), outputs[0].clone()])
+            key(
+                "llama.cpp",
+                &[attached, ("/random_seed", json!(1)), outputs[0].clone()]
+            )
         );
         for backend in ["candle", "transformers", "llama.cpp"] {
-            let cycles = key(backend, &[("/num_cycles", json!(9)), ("/cost/pue", json!(2.0))]);
+            let cycles = key(
+                backend,
+                &[("/num_cycles", json!(9)), ("/cost/pue", json!(2.0))],
+            );
             assert_eq!(key(backend, &[]), cycles, "{backend}");
             let model = key(backend, &[("/model_name", json!("m"))]);
             assert_ne!(key(backend, &[]), model, "{backend}");
@@ -153,8 +159,10 @@ mod tests {
 
     #[test]
     fn a_digest_does_not_mind_the_order_of_keys() {
-        let a: Value = serde_json::from_str(r#"{"a": 1, "b": {"c": 2, "d": [1]}, "io": 3}"#).unwrap();
-        let b: Value = serde_json::from_str(r#"{"io": 4, "b": {"d": [1], "c": 2}, "a": 1}"#).unwrap();
+        let a: Value =
+            serde_json::from_str(r#"{"a": 1, "b": {"c": 2, "d": [1]}, "io": 3}"#).unwrap();
+        let b: Value =
+            serde_json::from_str(r#"{"io": 4, "b": {"d": [1], "c": 2}, "a": 1}"#).unwrap();
         assert_eq!(config_sha256(&a), config_sha256(&b));
         let c = json!({"a": 1, "b": {"c": 2, "d": [2]}});
         assert_ne!(config_sha256(&a), config_sha256(&c));

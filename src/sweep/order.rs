@@ -52,7 +52,9 @@ pub fn visits(points: &[Visited], order: SweepOrder, seed: u64) -> Vec<Visit> {
         }
         SweepOrder::Interleaved => blocks(points, &all, &mut visits, |_| {}),
         SweepOrder::Shuffled => {
-            blocks(points, &all, &mut visits, |block| block.shuffle(&mut random));
+            blocks(points, &all, &mut visits, |block| {
+                block.shuffle(&mut random)
+            });
         }
         SweepOrder::Blocks => {
             let mut groups = groups(points, &all);

@@ -187,7 +187,9 @@ impl Plan {
         let mut there = self.visits.clone();
         there.sort_unstable();
         if there != expected {
-            return Err(wrong("its visits are not its points' cycles, each once".into()));
+            return Err(wrong(
+                "its visits are not its points' cycles, each once".into(),
+            ));
         }
         quantity::row(&self.best)?;
         if let Some(rule) = &self.stop_early {
@@ -296,7 +298,10 @@ fn is_given(resolved: &Resolved, path: &str) -> bool {
     };
     match origin.source.as_str() {
         "file" | "flag" => true,
-        "environment" => origin.detail.as_deref().is_some_and(|n| n.starts_with("LEM_")),
+        "environment" => origin
+            .detail
+            .as_deref()
+            .is_some_and(|n| n.starts_with("LEM_")),
         _ => false,
     }
 }

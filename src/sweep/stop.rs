@@ -121,7 +121,10 @@ mod tests {
             [0_usize; 0],
             "too few cycles"
         );
-        assert_eq!(poor(rule, &[seen(2, 0.1, 0.2), seen(3, 5.0, 6.0)]), [0_usize; 0]);
+        assert_eq!(
+            poor(rule, &[seen(2, 0.1, 0.2), seen(3, 5.0, 6.0)]),
+            [0_usize; 0]
+        );
         let torn = Some(Seen {
             cycles: 9,
             estimate: Estimate::new(99.0, None),
@@ -131,7 +134,11 @@ mod tests {
 
     #[test]
     fn more_is_better_for_a_throughput() {
-        let points = [seen(3, 90.0, 100.0), seen(3, 20.0, 40.0), seen(3, 50.0, 70.0)];
+        let points = [
+            seen(3, 90.0, 100.0),
+            seen(3, 20.0, 40.0),
+            seen(3, 50.0, 70.0),
+        ];
         assert_eq!(poor("throughput.total:1.5", &points), [1]);
         assert_eq!(poor("throughput.total:1.2", &points), [1, 2]);
     }

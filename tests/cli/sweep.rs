@@ -71,10 +71,16 @@ fn every_point_is_measured_and_compared() {
             result["throughput"]["total_tokens_per_sec"]
         );
         let energy = &result["energy_per_output_token_j"];
-        assert_eq!(point["numbers"]["energy.per_output_token"]["low"], energy["interval"]["low"]);
+        assert_eq!(
+            point["numbers"]["energy.per_output_token"]["low"],
+            energy["interval"]["low"]
+        );
         let batch = &point["parameters"]["batching.batch_size"];
         assert_eq!(&result["config"]["batching"]["batch_size"], batch);
-        assert!(result["config"]["sweep"].is_null(), "a point is one configuration");
+        assert!(
+            result["config"]["sweep"].is_null(),
+            "a point is one configuration"
+        );
         let records = records(&folder(&bench, point));
         let tags = &records[0]["data"]["tags"];
         assert_eq!(tags["lem.sweep_id"], "s");
@@ -83,7 +89,10 @@ fn every_point_is_measured_and_compared() {
     assert!(front >= 1);
     // The best is the best by its own numbers.
     let energy = |point: &Value| point["numbers"]["energy.per_output_token"]["value"].as_f64();
-    let least = points(&out).iter().filter_map(energy).fold(f64::INFINITY, f64::min);
+    let least = points(&out)
+        .iter()
+        .filter_map(energy)
+        .fold(f64::INFINITY, f64::min);
     let best = &points(&out)[out["best"].as_u64().unwrap() as usize];
     assert_eq!(energy(best), Some(least));
 
@@ -97,13 +106,23 @@ fn every_point_is_measured_and_compared() {
     let sweep = bench.path().join("lem-runs/s");
     let shown = bench.verb(&["results", "show", "lem-runs/s"], &[]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains("Pareto") && shown.contains("Best in energy"), "{shown}");
+    assert!(
+        shown.contains("Pareto") && shown.contains("Best in energy"),
+        "{shown}"
+    );
     let parent = records(&sweep);
-    let table = of_kind(&parent, "table").find(|t| t["name"] == "points").unwrap();
+    let table = of_kind(&parent, "table")
+        .find(|t| t["name"] == "points")
+        .unwrap();
     assert_eq!(table["rows"].as_array().unwrap().len(), 5);
     for run in ["lem-runs/s", "lem-runs/s/points/s-p0003"] {
         let out = bench.verb(&["verify", run], &[]);
-        assert_eq!(out.status.code(), Some(0), "{}", String::from_utf8_lossy(&out.stdout));
+        assert_eq!(
+            out.status.code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&out.stdout)
+        );
     }
     // A second time there is nothing to do, and nothing is done.
     let before: Vec<u64> = lengths(&bench, &out);
@@ -112,11 +131,18 @@ fn every_point_is_measured_and_compared() {
     assert_eq!(lengths(&bench, &out), before);
     // And another sweep does not overwrite it.
     let out = sweep_again(&bench);
-    assert!(stderr(&out).contains("holds a sweep already"), "{}", stderr(&out));
+    assert!(
+        stderr(&out).contains("holds a sweep already"),
+        "{}",
+        stderr(&out)
+    );
 }
 
 fn sweep_again(bench: &Bench) -> Output {
-    let out = sweep(bench, &["tiny.yaml", "--vary", "num_cycles=1,2", "--id", "s"]);
+    let out = sweep(
+        bench,
+        &["tiny.yaml", "--vary", "num_cycles=1,2", "--id", "s"],
+    );
     assert_eq!(out.status.code(), Some(2));
     out
 }
@@ -136,13 +162,28 @@ fn read(path: &Path) -> Value {
 #[test]
 fn a_point_that_fails_does_not_end_the_sweep() {
     let bench = Bench::new();
-    let args = ["tiny.yaml", "--vary", "model_name=gone,tiny", "--cycles", "2", "--id", "s"];
-    let failed = report(&bench, &[&args[..], &["--order", "interleaved"]].concat(), 1);
+    let args = [
+        "tiny.yaml",
+        "--vary",
+        "model_name=gone,tiny",
+        "--cycles",
+        "2",
+        "--id",
+        "s",
+    ];
+    let failed = report(
+        &bench,
+        &[&args[..], &["--order", "interleaved"]].concat(),
+        1,
+    );
     assert_eq!(failed["status"], "failed");
     let [gone, tiny] = points(&failed).as_slice() else {
         panic!("two points")
     };
-    assert_eq!((&gone["state"], &tiny["state"]), (&json!("failed"), &json!("done")));
+    assert_eq!(
+        (&gone["state"], &tiny["state"]),
+        (&json!("failed"), &json!("done"))
+    );
     assert!(gone["reason"].as_str().unwrap().contains("gone"), "{gone}");
     assert_eq!(cycles(&folder(&bench, tiny)), [0, 1]);
     assert_eq!(failed["best"], 1);
@@ -156,7 +197,11 @@ fn a_point_that_fails_does_not_end_the_sweep() {
     assert_eq!(again["points"], failed["points"], "it is not tried unasked");
     let model = bench.path().join("gone");
     std::fs::create_dir(&model).unwrap();
-    std::fs::copy(bench.path().join("tiny/config.json"), model.join("config.json")).unwrap();
+    std::fs::copy(
+        bench.path().join("tiny/config.json"),
+        model.join("config.json"),
+    )
+    .unwrap();
     let mended = report(&bench, &["--resume", "s", "--retry-failed"], 0);
     assert_eq!(mended["status"], "finished");
     let [gone, tiny] = points(&mended).as_slice() else {
@@ -194,14 +239,56 @@ fn everything_that_is_wrong_is_told_before_anything_is_measured() {
         (vec!["tiny.yaml"], "nothing varies"),
         (vec![], "no configuration is given"),
         (vec!["tiny.yaml", "--vary", "num_cycles"], "is not KEY="),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1,1"], "the value `1` twice"),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1", "--skip", "num_cycles >"], "cannot be read"),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1", "--skip", "num_cycls > 1"], "no key"),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1", "--skip", "num_cycles == 1"], "every point"),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1", "--best", "beauty"], "compared by `beauty`"),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1", "--stop-early", "x"], "has no factor"),
-        (vec!["tiny.yaml", "--vary", "num_cycles=1", "--id", "../x"], "cannot name a folder"),
-        (vec!["tiny.yaml", "--vary", "io.results_dir=a,b"], "cannot be varied"),
+        (
+            vec!["tiny.yaml", "--vary", "num_cycles=1,1"],
+            "the value `1` twice",
+        ),
+        (
+            vec![
+                "tiny.yaml",
+                "--vary",
+                "num_cycles=1",
+                "--skip",
+                "num_cycles >",
+            ],
+            "cannot be read",
+        ),
+        (
+            vec![
+                "tiny.yaml",
+                "--vary",
+                "num_cycles=1",
+                "--skip",
+                "num_cycls > 1",
+            ],
+            "no key",
+        ),
+        (
+            vec![
+                "tiny.yaml",
+                "--vary",
+                "num_cycles=1",
+                "--skip",
+                "num_cycles == 1",
+            ],
+            "every point",
+        ),
+        (
+            vec!["tiny.yaml", "--vary", "num_cycles=1", "--best", "beauty"],
+            "compared by `beauty`",
+        ),
+        (
+            vec!["tiny.yaml", "--vary", "num_cycles=1", "--stop-early", "x"],
+            "has no factor",
+        ),
+        (
+            vec!["tiny.yaml", "--vary", "num_cycles=1", "--id", "../x"],
+            "cannot name a folder",
+        ),
+        (
+            vec!["tiny.yaml", "--vary", "io.results_dir=a,b"],
+            "cannot be varied",
+        ),
         (vec!["--resume", "nothing"], "there is no sweep nothing"),
         (vec!["run", "tiny.yaml", "--index", "0"], "is no plan"),
         (vec!["run", "no.json", "--index", "0"], "cannot be read"),
@@ -229,7 +316,11 @@ sweep:
     let plan = ["plan", "swept.yaml", "--id", "array", "--cycles", "2"];
     let first = sweep(&bench, &plan);
     assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
-    assert_eq!(first.stdout, sweep(&bench, &plan).stdout, "the same each time");
+    assert_eq!(
+        first.stdout,
+        sweep(&bench, &plan).stdout,
+        "the same each time"
+    );
     let told = stderr(&first);
     assert!(told.contains("integrations.mlflow.tracking_uri"), "{told}");
     let text = String::from_utf8(first.stdout).unwrap();
@@ -242,12 +333,26 @@ sweep:
     let store = there.path().join("mlruns").display().to_string();
     let uri = format!("integrations.mlflow.tracking_uri={store}");
     for index in ["1", "0", "2"] {
-        let run = ["run", "plan.json", "--index", index, "--format", "json", "--set", &uri];
+        let run = [
+            "run",
+            "plan.json",
+            "--index",
+            index,
+            "--format",
+            "json",
+            "--set",
+            &uri,
+        ];
         let out = sweep(&there, &run);
         assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
         let result: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert_eq!(result["num_cycles"], 2);
-        assert_eq!(result["exports"][0]["state"], "delivered", "{}", stderr(&out));
+        assert_eq!(
+            result["exports"][0]["state"],
+            "delivered",
+            "{}",
+            stderr(&out)
+        );
     }
     let again = sweep(&there, &["run", "plan.json", "--index", "0", "--set", &uri]);
     assert!(stderr(&again).contains("is finished"), "{}", stderr(&again));
@@ -255,11 +360,25 @@ sweep:
     assert_eq!(out.status.code(), Some(2));
     assert!(stderr(&out).contains("0-2"), "{}", stderr(&out));
     // What a point is cannot be changed on the way.
-    let other = ["run", "plan.json", "--index", "0", "--set", "max_output_tokens=9"];
+    let other = [
+        "run",
+        "plan.json",
+        "--index",
+        "0",
+        "--set",
+        "max_output_tokens=9",
+    ];
     let out = sweep(&there, &other);
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
-    assert!(stderr(&out).contains("another configuration"), "{}", stderr(&out));
-    assert!(!there.path().join("lem-runs/array/records.jsonl").exists(), "nobody made a parent");
+    assert!(
+        stderr(&out).contains("another configuration"),
+        "{}",
+        stderr(&out)
+    );
+    assert!(
+        !there.path().join("lem-runs/array/records.jsonl").exists(),
+        "nobody made a parent"
+    );
 
     // Whoever gathers them makes it, and nothing is measured again.
     let report = report(&there, &["--resume", "array", "--set", &uri], 0);
@@ -269,7 +388,10 @@ sweep:
     }
     let (parents, children) = in_file_store(there.path());
     assert_eq!((parents.len(), children.len()), (1, 3));
-    assert!(children.iter().all(|(_, parent)| *parent == parents[0]), "{children:?}");
+    assert!(
+        children.iter().all(|(_, parent)| *parent == parents[0]),
+        "{children:?}"
+    );
 }
 
 /// Ids of the sweeps' runs, and of the points' runs with their parents.
@@ -279,7 +401,10 @@ pub fn in_file_store(root: &Path) -> (Vec<String>, Vec<(String, String)>) {
         let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     };
-    for run in folders(&root.join("mlruns")).iter().flat_map(|e| folders(e)) {
+    for run in folders(&root.join("mlruns"))
+        .iter()
+        .flat_map(|e| folders(e))
+    {
         let tag = |name: &str| std::fs::read_to_string(run.join("tags").join(name)).ok();
         let id = run.file_name().unwrap().to_string_lossy().into_owned();
         match tag("lem.kind").as_deref() {
@@ -301,13 +426,32 @@ fn several_configurations_are_one_campaign() {
         ("interleaved", json!([[0, 0], [1, 0], [0, 1], [1, 1]])),
         ("grouped", json!([[0, 0], [0, 1], [1, 0], [1, 1]])),
     ] {
-        let args = ["plan", "tiny.yaml", "b.yaml", "--cycles", "2", "--order", order];
+        let args = [
+            "plan",
+            "tiny.yaml",
+            "b.yaml",
+            "--cycles",
+            "2",
+            "--order",
+            order,
+        ];
         let out = sweep(&bench, &args);
         let plan: Value = serde_json::from_slice(&out.stdout).unwrap();
         assert_eq!(plan["visits"], expected, "{order}");
         assert_eq!(plan["bases"][1]["file"], "b.yaml");
     }
-    let out = report(&bench, &["tiny.yaml", "b.yaml", "--cycles", "1", "--order", "shuffled"], 0);
+    let out = report(
+        &bench,
+        &[
+            "tiny.yaml",
+            "b.yaml",
+            "--cycles",
+            "1",
+            "--order",
+            "shuffled",
+        ],
+        0,
+    );
     let files: Vec<&Value> = points(&out).iter().map(|p| &p["config"]).collect();
     assert_eq!(files, ["tiny.yaml", "b.yaml"]);
 }
@@ -335,7 +479,13 @@ fn a_point_that_is_certainly_poor_is_ended() {
     assert_eq!(slow["state"], "done");
     let done = slow["cycles"].as_u64().unwrap();
     assert!((3..12).contains(&done), "{slow}");
-    assert!(slow["stopped"].as_str().unwrap().contains("than that of point 0"), "{slow}");
+    assert!(
+        slow["stopped"]
+            .as_str()
+            .unwrap()
+            .contains("than that of point 0"),
+        "{slow}"
+    );
     let result = bench.show(&folder(&bench, slow));
     assert_eq!(result["status"], "finished");
     assert_eq!(result["num_cycles"], done);
@@ -357,7 +507,11 @@ fn a_real_model_is_swept() {
          measurement: {{ warmup: {{ min_rounds: 1, max_rounds: 1 }} }}\n"
     );
     std::fs::write(bench.path().join("real.yaml"), config).unwrap();
-    let out = report(&bench, &["real.yaml", "--vary", "batching.batch_size=1,2"], 0);
+    let out = report(
+        &bench,
+        &["real.yaml", "--vary", "batching.batch_size=1,2"],
+        0,
+    );
     for point in points(&out) {
         assert_eq!(cycles(&folder(&bench, point)), [0, 1]);
         let result = bench.show(&folder(&bench, point));

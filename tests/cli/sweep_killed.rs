@@ -62,7 +62,9 @@ fn broken_off(bench: &Bench, args: &[&str], more: usize, signal: &str) {
     }
     // Anywhere in a visit: within a cycle, between two, at a sink.
     std::thread::sleep(Duration::from_millis(rand_below(120)));
-    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    let killed = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status();
     assert!(killed.unwrap().success());
     let status = child.wait().unwrap();
     let code = (signal == "-INT").then_some(130);
@@ -114,7 +116,10 @@ fn what_is_missing_is_measured_and_nothing_twice() {
     for (child, _) in &early.1 {
         assert!(children.iter().any(|(c, _)| c == child), "{child} is gone");
     }
-    eprintln!("killed twice, interrupted once, resumed: {:?}", began.elapsed());
+    eprintln!(
+        "killed twice, interrupted once, resumed: {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -131,18 +136,27 @@ fn a_real_mlflow_has_the_same_parent_and_children() {
     broken_off(&bench, &["--resume", "killed"], 7, "-KILL");
     let out = sweep(&bench, &["--resume", "killed", "--format", "json"]);
     whole(&bench, &out);
-    eprintln!("killed twice and resumed, with a real MLflow: {:?}", began.elapsed());
+    eprintln!(
+        "killed twice and resumed, with a real MLflow: {:?}",
+        began.elapsed()
+    );
 
     let now = runs(&python, &server.uri());
     let tag = |run: &Value, name: &str| run["tags"][name].as_str().unwrap_or_default().to_owned();
-    let parents: Vec<&Value> = now.iter().filter(|r| tag(r, "lem.kind") == "sweep").collect();
+    let parents: Vec<&Value> = now
+        .iter()
+        .filter(|r| tag(r, "lem.kind") == "sweep")
+        .collect();
     assert_eq!((now.len(), parents.len()), (13, 1));
     let parent = parents[0]["id"].as_str().unwrap();
     let mut points = Vec::new();
     for run in &now {
         assert_eq!(run["status"], "FINISHED", "{run}");
         if tag(run, "lem.kind") == "sweep" {
-            assert!(run["metrics"]["energy/per_output_token_joules"].is_number(), "{run}");
+            assert!(
+                run["metrics"]["energy/per_output_token_joules"].is_number(),
+                "{run}"
+            );
             continue;
         }
         assert_eq!(tag(run, "mlflow.parentRunId"), parent);
@@ -161,7 +175,11 @@ fn a_real_mlflow_has_the_same_parent_and_children() {
 /// Every run of the experiment, as the official client reads it.
 fn runs(python: &str, uri: &str) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli/sweep_runs.py");
-    let out = Command::new(python).arg(script).args([uri, "lem"]).output().unwrap();
+    let out = Command::new(python)
+        .arg(script)
+        .args([uri, "lem"])
+        .output()
+        .unwrap();
     assert!(out.status.success(), "{}", stderr(&out));
     serde_json::from_slice(&out.stdout).unwrap()
 }

@@ -62,6 +62,13 @@ fn numbers_equal_those_of_numpy_and_scipy() {
         if let Some(cv) = set["cv"].as_f64() {
             close(statistics::cv(&values).unwrap(), cv, 1e-12, name);
         }
+        if let Some(of) = set.get("bca_of") {
+            let estimates: Vec<f64> = serde_json::from_value(of["estimates"].clone()).unwrap();
+            let a = pairs.acceleration().unwrap();
+            let told = statistics::bca_of(&estimates, pairs.value().unwrap(), a).unwrap();
+            close(told.low, of["interval"][0].as_f64().unwrap(), 1e-9, name);
+            close(told.high, of["interval"][1].as_f64().unwrap(), 1e-9, name);
+        }
         let interval = pairs.interval().unwrap();
         match set["bca"].as_array() {
             None => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use lem_delivery::{Delivery, Outcome as Delivered, Policy, Spool};
 use lem_record::{Exporter, Record, Recorder as _, Resumed, RunStarted, RunStatus, Warning};
 
+use super::enough::Enough;
 use super::prepare::Prepared;
 use super::progress::Progress;
 use super::{DEADLINE_S, profile, started, thermal_at_end};
@@ -129,7 +130,13 @@ impl Experiment {
         cancel: &Cancel,
     ) -> Result<Ended, MeasureError> {
         let sending = Rc::clone(&self.delivery);
-        let progress = Progress::new(move || wait_for(&sending, BETWEEN));
+        let mut enough =
+            Enough::of(&config.measurement.until, self.spool.folder().to_owned()).filter(|_| last);
+        let most = match &enough {
+            Some(_) => config.measurement.until.max_cycles.max(cycles),
+            None => cycles,
+        };
+        let progress = Progress::new(move || wait_for(&sending, BETWEEN), enough.as_mut());
         let mut progress = progress.silent(prepared.serves_several);
         let board = self.spool.live().unwrap_or_default();
         prepared.probe.show(&board);
@@ -144,6 +151,7 @@ impl Experiment {
         let plan = Plan {
             work: prepared.workload.work(),
             cycles,
+            most,
             first_cycle: self.done,
             last,
             measurement: config.measurement.clone(),
@@ -161,8 +169,12 @@ impl Experiment {
             &plan,
         );
         progress.end();
+        self.done = progress.done.unwrap_or(self.done);
+        drop(progress);
+        if let Some(enough) = &enough {
+            enough.tell(&self.spool);
+        }
         if matches!(ended, Ok(Ended::Complete)) {
-            self.done = cycles;
             if last && config.profiling.enabled {
                 profile::run(prepared.engine.as_mut(), &plan.work, &self.spool, cancel);
             }

@@ -3,6 +3,7 @@
 //! Validate first and purely, touch the world second, measure third.
 
 mod dry_run;
+mod enough;
 pub(super) mod experiment;
 pub(super) mod flags;
 pub(super) mod interrupt;

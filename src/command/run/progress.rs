@@ -5,20 +5,25 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::enough::Enough;
 use crate::measurement::{CycleDone, Observer};
 
 /// A bar on a terminal, lines elsewhere. It is drawn between the measured windows
 /// and never in one, so that looking costs nothing.
-pub struct Progress {
+pub struct Progress<'a> {
     bar: Option<ProgressBar>,
     /// No lines: somebody else tells what was done.
     silent: bool,
     between: Box<dyn FnMut()>,
+    enough: Option<&'a mut Enough>,
+    /// Cycles that are finished, once one was.
+    pub done: Option<u32>,
 }
 
-impl Progress {
-    /// `between` is called when records are on disk and nothing is measured.
-    pub fn new(between: impl FnMut() + 'static) -> Self {
+impl<'a> Progress<'a> {
+    /// `between` is called when records are on disk and nothing is measured; `enough` says
+    /// whether to stop.
+    pub fn new(between: impl FnMut() + 'static, enough: Option<&'a mut Enough>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{bar:24} {pos}/{len}  {elapsed}  {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -28,6 +33,8 @@ impl Progress {
             bar,
             silent: false,
             between: Box::new(between),
+            enough,
+            done: None,
         }
     }
 
@@ -53,7 +60,7 @@ impl Progress {
     }
 }
 
-impl Observer for Progress {
+impl Observer for Progress<'_> {
     fn stage(&mut self, what: &str) {
         match &self.bar {
             Some(bar) => {
@@ -81,6 +88,9 @@ impl Observer for Progress {
     }
 
     fn cycle_done(&mut self, done: &CycleDone) {
+        if done.complete {
+            self.done = Some(done.cycle + 1);
+        }
         let failed = match done.failed {
             0 => String::new(),
             n => format!(", {n} failed"),
@@ -95,6 +105,10 @@ impl Observer for Progress {
         if let Some(bar) = &self.bar {
             bar.set_position(u64::from(done.cycle) + 1);
         }
+    }
+
+    fn enough(&mut self, done: u32) -> bool {
+        self.enough.as_mut().is_none_or(|enough| enough.look(done))
     }
 
     fn between_cycles(&mut self) {

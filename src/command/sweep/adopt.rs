@@ -60,9 +60,14 @@ pub fn adopt(
                 }
             }
         };
-        if runtime.block_on(async { tokio::time::timeout(limit, work).await }).is_err() {
+        if runtime
+            .block_on(async { tokio::time::timeout(limit, work).await })
+            .is_err()
+        {
             let seconds = limit.as_secs();
-            adopted.owed.push(format!("{name}: no answer within {seconds} s"));
+            adopted
+                .owed
+                .push(format!("{name}: no answer within {seconds} s"));
         }
     }
     // A look-up of a name may still block a thread of it.

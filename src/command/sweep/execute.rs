@@ -25,10 +25,10 @@ use crate::command::{Exit, Failure, Outcome, json, say, show};
 use crate::config::Resolved;
 use crate::engine::Cancel;
 use crate::results::RunResult;
-use crate::sweep::{KIND, POINT, SWEEP_ID, SWEEP_POINT};
 use crate::sweep::order::Visit;
 use crate::sweep::plan::{Plan, Point};
 use crate::sweep::state::{PointState, missing};
+use crate::sweep::{KIND, POINT, SWEEP_ID, SWEEP_POINT};
 use loaded::Loaded;
 
 /// A sweep that is going on.
@@ -146,11 +146,15 @@ pub fn point(
         let resolved = resolve::point(plan, point, besides)?;
         let why = Some("interrupted by a signal".to_owned());
         sweep.owing |= close::end(&place, &resolved, RunStatus::Interrupted, why)?;
-        say(&format!("Stopped with {cycles} of {} cycles; the same command goes on", point.cycles));
+        say(&format!(
+            "Stopped with {cycles} of {} cycles; the same command goes on",
+            point.cycles
+        ));
         return Ok(Exit::Interrupted);
     }
     if place.exists() {
-        let result = crate::results::store::read(&place).map_err(|e| Failure::failed(e.to_string()))?;
+        let result =
+            crate::results::store::read(&place).map_err(|e| Failure::failed(e.to_string()))?;
         show(&crate::command::results::text(&result, format)?);
     }
     match state {
@@ -269,7 +273,11 @@ impl<'a> Sweep<'a> {
             let log = Log::read(&folder).map_err(|e| Failure::failed(e.to_string()))?;
             let resolved = resolve::point(self.plan, point, self.besides)?;
             let now = boot.get_or_insert_with(|| {
-                prepare::surroundings(&resolved).host.boot_id.value().cloned()
+                prepare::surroundings(&resolved)
+                    .host
+                    .boot_id
+                    .value()
+                    .cloned()
             });
             if *now != log.boot_id {
                 Stamp::go_on_from(log.last_at);
@@ -290,14 +298,18 @@ impl<'a> Sweep<'a> {
         match self.measured(point, visit, &resolved, &folder) {
             Ok(None) => {}
             Ok(Some(result)) => {
-                self.stops.saw(point.index, self.states.get(point.index as usize), &result);
+                self.stops
+                    .saw(point.index, self.states.get(point.index as usize), &result);
                 self.tell(point, visit, &name, &result, total);
                 for (stopped, why) in self.stops.decide(self.plan, &self.states) {
                     say(&format!("Point {stopped} is {why}"));
                 }
             }
             Err(failure) => {
-                say(&format!("error: point {} ({name}) failed: {failure}", point.index));
+                say(&format!(
+                    "error: point {} ({name}) failed: {failure}",
+                    point.index
+                ));
                 self.fail(point, &resolved, &folder, failure.message)?;
             }
         }
@@ -314,14 +326,20 @@ impl<'a> Sweep<'a> {
     ) -> Result<Option<RunResult>, Failure> {
         let engines = self.folder.join("engines");
         let several = self.plan.points.len() > 1;
-        let prepared = self.loaded.turn_to(point, resolved, several, &engines, &self.cancel)?;
+        let prepared = self
+            .loaded
+            .turn_to(point, resolved, several, &engines, &self.cancel)?;
         if self.cancel.is_cancelled() {
             return Ok(None);
         }
         let config = &resolved.config;
         let cycles = visit.cycle + 1;
         let last = cycles >= point.cycles;
-        let state = self.states.get(point.index as usize).cloned().unwrap_or_default();
+        let state = self
+            .states
+            .get(point.index as usize)
+            .cloned()
+            .unwrap_or_default();
         let mut experiment = match &state {
             PointState::Missing => {
                 prepared.note(resolved.notes.iter());
@@ -332,7 +350,13 @@ impl<'a> Sweep<'a> {
                     run_id: point.run_id.clone(),
                     folder: absolute(folder)?,
                 };
-                Experiment::begin(resolved, prepared, &place, first, exporters(resolved, None)?)?
+                Experiment::begin(
+                    resolved,
+                    prepared,
+                    &place,
+                    first,
+                    exporters(resolved, None)?,
+                )?
             }
             _ => {
                 let log = Log::read(folder).map_err(|e| Failure::failed(e.to_string()))?;
@@ -480,7 +504,8 @@ impl<'a> Sweep<'a> {
     }
 
     fn tell(&self, point: &Point, visit: Visit, name: &str, result: &RunResult, total: usize) {
-        let done: u64 = self.states.iter().map(|s| u64::from(s.cycles())).sum();
+        let pairs = self.plan.points.iter().zip(&self.states);
+        let done: u32 = pairs.map(|(p, s)| s.cycles().min(p.cycles)).sum();
         let numbers = points::numbers(result);
         let told: Vec<String> = [crate::sweep::quantity::THROUGHPUT, self.plan.best.as_str()]
             .iter()
@@ -490,7 +515,11 @@ impl<'a> Sweep<'a> {
         say(&format!(
             "[{done}/{total}] Point {}{}, cycle {} of {}: {}",
             point.index,
-            if name.is_empty() { String::new() } else { format!(" ({name})") },
+            if name.is_empty() {
+                String::new()
+            } else {
+                format!(" ({name})")
+            },
             visit.cycle + 1,
             point.cycles,
             told.join(", ")

@@ -149,7 +149,10 @@ fn base(
         Ok(base) => return Ok(base),
         Err(errors) => errors,
     };
-    let first = flags.points().ok().and_then(|points| points.into_iter().next());
+    let first = flags
+        .points()
+        .ok()
+        .and_then(|points| points.into_iter().next());
     let mut with_first = fixed.to_vec();
     for (key, value) in first.unwrap_or_default() {
         with_first.push(FlagValue::new(key, value, "--vary"));
@@ -266,7 +269,9 @@ fn assemble(
 ) -> Result<Plan, Failure> {
     let first = checked.iter().flat_map(|config| &config.points).next();
     let Some((_, first)) = first else {
-        return Err(Failure::usage("the sweep has no point. Name values with --vary"));
+        return Err(Failure::usage(
+            "the sweep has no point. Name values with --vary",
+        ));
     };
     let order = agreed(sections, "order", args.order, |s| s.order)?;
     let seed = agreed(sections, "seed", args.seed, |s| s.seed)?;
@@ -299,7 +304,10 @@ fn assemble(
             });
         }
     }
-    let name = args.name.clone().or_else(|| first.config.config_name.clone());
+    let name = args
+        .name
+        .clone()
+        .or_else(|| first.config.config_name.clone());
     Plan::new(Making {
         sweep_id,
         name: name.unwrap_or_else(|| stem(args)),

@@ -17,7 +17,6 @@ use crate::config::{Environment, Sources, load};
 use crate::sweep::plan::{PLAN_FILE, Plan};
 use resolve::Besides;
 
-
 /// No plan of 10,000 points is nearly as large; a larger file is none.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -96,15 +95,7 @@ fn run(args: &SweepRunArgs) -> Outcome {
     let parent = output.as_deref().unwrap_or(&plan.results_dir);
     let folder = parent::folder(parent, &plan);
     let (strict, retry) = (args.sinks.strict_export, args.retry_failed);
-    execute::point(
-        &folder,
-        &plan,
-        point,
-        &besides,
-        strict,
-        retry,
-        args.format,
-    )
+    execute::point(&folder, &plan, point, &besides, strict, retry, args.format)
 }
 
 fn resume(args: &SweepArgs, which: &str) -> Outcome {

@@ -14,8 +14,8 @@ use lem_delivery::{
     Delivery, DeliveryState, Outcome as Delivered, Policy, RECORDS_FILE, Spool, SpoolError,
 };
 use lem_record::{
-    Artifact, ArtifactKind, Exporter, Metric, MetricValue, Record, Recorder as _, Resumed, RunFinished,
-    RunStarted, RunStatus, Seal, Stamp, Table,
+    Artifact, ArtifactKind, Exporter, Metric, MetricValue, Record, Recorder as _, Resumed,
+    RunFinished, RunStarted, RunStatus, Seal, Stamp, Table,
 };
 use serde_json::{Map, Value, json};
 
@@ -26,9 +26,9 @@ use crate::command::{Failure, close, export};
 use crate::config::Resolved;
 use crate::measurement::MeasureError;
 use crate::sinks;
-use crate::sweep::{KIND, SWEEP, SWEEP_ID};
 use crate::sweep::plan::{PLAN_FILE, Plan, Point};
 use crate::sweep::quantity::{Estimate, QUANTITIES};
+use crate::sweep::{KIND, SWEEP, SWEEP_ID};
 
 /// The report as a file, beside the plan.
 pub const REPORT_FILE: &str = "sweep.json";
@@ -101,7 +101,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut file = File::create(&temporary)?;
     file.write_all(bytes).and_then(|()| file.sync_all())?;
     fs::rename(&temporary, path)?;
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    match path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         Some(folder) => File::open(folder)?.sync_all(),
         None => Ok(()),
     }
@@ -122,7 +125,8 @@ impl Parent {
                 pid: std::process::id(),
                 boot_id: log.boot_id,
             }));
-            let failed = |error: std::io::Error| Failure::failed(MeasureError::Log(error).to_string());
+            let failed =
+                |error: std::io::Error| Failure::failed(MeasureError::Log(error).to_string());
             spool.commit().map_err(failed)?;
             spool
         } else {
@@ -304,7 +308,9 @@ fn remove(map: &mut Map<String, Value>, path: &str) {
 /// The points as a table, and the numbers of the best one as the sweep's own.
 fn records(plan: &Plan, report: &Report) -> Vec<Record> {
     let keys = plan.parameters();
-    let mut columns: Vec<String> = ["point", "run_id", "configuration"].map(String::from).into();
+    let mut columns: Vec<String> = ["point", "run_id", "configuration"]
+        .map(String::from)
+        .into();
     columns.extend(keys.iter().map(ToString::to_string));
     columns.extend(["state", "cycles"].map(String::from));
     for row in QUANTITIES {

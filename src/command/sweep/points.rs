@@ -24,7 +24,9 @@ pub fn state(folder: &Path) -> Result<PointState, Failure> {
         return Ok(PointState::Missing);
     };
     if let Standing::Running { pid } = log.standing {
-        let pid = pid.map(|pid| format!(" by process {pid}")).unwrap_or_default();
+        let pid = pid
+            .map(|pid| format!(" by process {pid}"))
+            .unwrap_or_default();
         return Err(Failure::failed(format!(
             "the point in {} is being measured{pid}. Wait for its end",
             folder.display()
@@ -109,7 +111,8 @@ pub fn result(folder: &Path) -> Option<RunResult> {
 
 pub fn numbers(result: &RunResult) -> BTreeMap<&'static str, Estimate> {
     let all = QUANTITIES.iter();
-    all.filter_map(|row| Some((row.id, (row.of)(result)?))).collect()
+    all.filter_map(|row| Some((row.id, (row.of)(result)?)))
+        .collect()
 }
 
 pub fn report(sweep: &Path, plan: &Plan, states: &[PointState]) -> Report {
@@ -162,8 +165,12 @@ pub fn report(sweep: &Path, plan: &Plan, states: &[PointState]) -> Report {
 
 fn one(sweep: &Path, plan: &Plan, point: &Point, state: &PointState) -> PointReport {
     let folder = folder(sweep, point);
-    let result = Some(state).filter(|s| s.cycles() > 0).and_then(|_| result(&folder));
-    let how = result.as_ref().and_then(|r| r.numbers.energy_per_output_token_j.how);
+    let result = Some(state)
+        .filter(|s| s.cycles() > 0)
+        .and_then(|_| result(&folder));
+    let how = result
+        .as_ref()
+        .and_then(|r| r.numbers.energy_per_output_token_j.how);
     let short = matches!(state, PointState::Done { cycles } if *cycles < point.cycles);
     let config = plan.bases.get(point.config).map(|base| base.file.clone());
     PointReport {

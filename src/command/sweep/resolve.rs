@@ -119,7 +119,11 @@ pub fn one_run_each(resolved: &Resolved) -> Result<(), Failure> {
     let wandb = resolved.config.integrations.wandb.run_id.is_some();
     for (sink, variable, key) in [
         ("mlflow", "MLFLOW_RUN_ID", None),
-        ("wandb", "WANDB_RUN_ID", Some("integrations.wandb.run_id").filter(|_| wandb)),
+        (
+            "wandb",
+            "WANDB_RUN_ID",
+            Some("integrations.wandb.run_id").filter(|_| wandb),
+        ),
     ] {
         let named = match resolved.ecosystem.get(variable) {
             Some(_) => Some(variable),

@@ -69,7 +69,10 @@ impl Stops {
                 .is_some_and(|(p, state)| !state.is_ended() && state.cycles() < p.cycles);
             if let (true, Some(why @ None)) = (going, self.why.get_mut(stopped.point)) {
                 *why = Some(stopped.reason.clone());
-                new.push((u32::try_from(stopped.point).unwrap_or(u32::MAX), stopped.reason));
+                new.push((
+                    u32::try_from(stopped.point).unwrap_or(u32::MAX),
+                    stopped.reason,
+                ));
             }
         }
         new

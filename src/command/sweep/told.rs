@@ -47,7 +47,11 @@ pub fn plan(plan: &Plan) -> String {
     for point in &plan.points {
         let mut cells = vec![point.index.to_string()];
         cells.extend(keys.iter().map(|key| cell(point.parameters.get(*key))));
-        if let Some(base) = plan.bases.get(point.config).filter(|_| plan.bases.len() > 1) {
+        if let Some(base) = plan
+            .bases
+            .get(point.config)
+            .filter(|_| plan.bases.len() > 1)
+        {
             cells.push(base.file.clone());
         }
         cells.push(point.cycles.to_string());
@@ -141,7 +145,8 @@ pub fn report(plan: &Plan, report: &Report) -> String {
 
 fn cycles(point: &PointReport) -> String {
     let (done, planned) = (point.state.cycles(), point.planned_cycles);
-    match done == planned {
+    // More than planned where `measurement.until` asked for them.
+    match done >= planned {
         true => done.to_string(),
         false => format!("{done} of {planned}"),
     }

@@ -21,6 +21,58 @@ pub struct Measurement {
     /// How long the extra rounds of `looped` and `slope` are repeated, seconds.
     #[schemars(range(min = 0.5, max = 3_600.0))]
     pub loop_s: f64,
+    pub until: Until,
+    pub cool_down: CoolDown,
+}
+
+/// More cycles than `num_cycles`, until a number is known well enough.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Until {
+    /// The metric, by its id (`energy.per_output_token`, see docs/metrics.md). Without one
+    /// `num_cycles` are measured and no more.
+    pub metric: Option<String>,
+    /// Enough when half of its 95 % interval over cycles is at most this share of it.
+    #[schemars(range(min = 0.0001, max = 1.0))]
+    pub relative_half_width: f64,
+    /// Most cycles; `num_cycles` are the fewest.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_cycles: u32,
+}
+
+impl Default for Until {
+    fn default() -> Self {
+        Self {
+            metric: None,
+            relative_half_width: 0.01,
+            max_cycles: 50,
+        }
+    }
+}
+
+/// A wait before each cycle, so that all start equally warm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CoolDown {
+    /// Wait before each cycle until every device whose temperature is read is as warm as at
+    /// the start of the first. `measurement.pause_s` is the fixed wait instead.
+    pub enabled: bool,
+    /// As warm means: at most so much warmer, degrees.
+    #[schemars(range(min = 0.5, max = 50.0))]
+    pub tolerance_c: f64,
+    /// Longest wait before a cycle, seconds; what is still warmer then is told.
+    #[schemars(range(min = 1.0, max = 3_600.0))]
+    pub max_wait_s: f64,
+}
+
+impl Default for CoolDown {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            tolerance_c: 2.0,
+            max_wait_s: 120.0,
+        }
+    }
 }
 
 /// An estimator of the phases' energies.
@@ -61,6 +113,8 @@ impl Default for Measurement {
             pause_s: 0.0,
             phase_method: PhaseMethod::Auto,
             loop_s: 8.0,
+            until: Until::default(),
+            cool_down: CoolDown::default(),
         }
     }
 }

@@ -28,7 +28,7 @@ pub use integrations::{
     PushgatewaySection, RemoteWriteProtocol, RemoteWriteSection, TextfileSection, WandbMode,
     WandbSection,
 };
-pub use measurement::{Baseline, Measurement, PhaseMethod, Warmup};
+pub use measurement::{Baseline, CoolDown, Measurement, PhaseMethod, Until, Warmup};
 pub use prompts::{Distribution, Length, Prompts, PromptsKind};
 pub use root::Config;
 pub use studies::{Profiling, Quality, Sweep, SweepOrder};

@@ -117,7 +117,8 @@ pub fn verify(folder: &Path) -> Result<Report, String> {
     let artifacts = files::artifacts(folder, &read);
     checks.push(artifacts.check);
     if is_sweep(&read) {
-        let why = "this is a sweep: its numbers are those of its points, each to be verified itself";
+        let why =
+            "this is a sweep: its numbers are those of its points, each to be verified itself";
         checks.extend(["metrics", "result"].map(|check| Check::skipped(check, why)));
     } else if read.end.is_some() {
         let analysis = analysis::analyse(&read.data);
@@ -140,7 +141,9 @@ pub fn verify(folder: &Path) -> Result<Report, String> {
 
 fn is_sweep(read: &Read) -> bool {
     let started = read.data.started.as_ref();
-    started.and_then(|s| s.tags.get(crate::sweep::KIND)).is_some_and(|kind| kind == crate::sweep::SWEEP)
+    started
+        .and_then(|s| s.tags.get(crate::sweep::KIND))
+        .is_some_and(|kind| kind == crate::sweep::SWEEP)
 }
 
 /// For a person.

@@ -37,8 +37,7 @@ pub fn fail(
     if folder.join(RECORDS_FILE).exists() {
         return end(folder, resolved, RunStatus::Failed, Some(reason.to_owned()));
     }
-    let spool =
-        Spool::create(folder, run_id, first).map_err(|e| Failure::failed(e.to_string()))?;
+    let spool = Spool::create(folder, run_id, first).map_err(|e| Failure::failed(e.to_string()))?;
     started::write_config(folder, resolved)?;
     close::close(&spool, RunStatus::Failed, Some(reason.to_owned()))?;
     drop(spool);
@@ -50,7 +49,11 @@ fn deliver(
     resolved: &Resolved,
     recorded: Option<&RunStarted>,
 ) -> Result<bool, Failure> {
-    let deadline = resolved.config.integrations.deadline_s.unwrap_or(DEADLINE_S);
+    let deadline = resolved
+        .config
+        .integrations
+        .deadline_s
+        .unwrap_or(DEADLINE_S);
     let deadline = Duration::try_from_secs_f64(deadline).unwrap_or(Duration::MAX);
     let sinks = exporters(resolved, recorded)?;
     let delivered = deliver_once(folder, sinks, &Policy::default(), deadline)

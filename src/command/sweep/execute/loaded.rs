@@ -41,7 +41,10 @@ impl Loaded {
             let mut prepared = prepare::prepare(resolved, cancel)?;
             self.bare = std::mem::take(&mut prepared.bare_baseline);
             let of_prompts = &prepared.workload.warnings;
-            let others = prepared.notes.iter().filter(|note| !of_prompts.contains(note));
+            let others = prepared
+                .notes
+                .iter()
+                .filter(|note| !of_prompts.contains(note));
             self.notes = others.cloned().collect();
             prepared.serves_several = several;
             if several {
@@ -59,7 +62,9 @@ impl Loaded {
                 prepared.bare_baseline.clone_from(&self.bare);
                 Ok(prepared)
             }
-            None => Err(Failure::failed("nothing is loaded. Please report this as a fault of lem")),
+            None => Err(Failure::failed(
+                "nothing is loaded. Please report this as a fault of lem",
+            )),
         }
     }
 
