@@ -150,6 +150,27 @@ impl Definition {
         Ok(points)
     }
 
+    /// The points for which no condition holds; keys that a point does not set have the values
+    /// of `tree`.
+    pub fn kept(&self, tree: &Value) -> Result<Vec<Settings>, SweepError> {
+        let mut kept = Vec::new();
+        for settings in self.points()? {
+            let look_up = |key: &str| {
+                let set = settings.iter().find(|(name, _)| name == key);
+                set.map(|(_, value)| value.clone())
+                    .or_else(|| of_tree(tree, key).cloned())
+            };
+            let mut skipped = false;
+            for condition in &self.skip {
+                skipped |= condition.holds(&look_up)?;
+            }
+            if !skipped {
+                kept.push(settings);
+            }
+        }
+        Ok(kept)
+    }
+
     fn wrong(&self) -> Vec<SweepError> {
         let mut errors = Vec::new();
         let mut seen: Vec<&str> = Vec::new();
@@ -191,6 +212,15 @@ impl Definition {
         }
         errors
     }
+}
+
+/// A value by its dotted path; names of free sections may have dots themselves.
+fn of_tree<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
+    if let Some(value) = tree.get(path) {
+        return Some(value);
+    }
+    let (first, rest) = path.split_once('.')?;
+    of_tree(tree.get(first)?, rest)
 }
 
 fn none_wrong<T>(made: T, errors: Vec<SweepError>) -> Result<T, Vec<SweepError>> {
@@ -305,9 +335,48 @@ fn no_values(key: &str) -> SweepError {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_a_condition_names_is_left_out_and_nothing_else(
+            a in prop::collection::btree_set(0_i64..8, 1..6),
+            b in prop::collection::btree_set(0_i64..8, 1..6),
+            c in 0_i64..8, x in 0_i64..8, y in 0_i64..8,
+        ) {
+            let listed = |values: &std::collections::BTreeSet<i64>| {
+                values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+            };
+            let vary = [format!("tags.a={}", listed(&a)), format!("num_cycles={}", listed(&b))];
+            let skip = [
+                format!("num_cycles > {x} and random_seed <= {y}"),
+                "tags.a == '3'".to_owned(),
+            ];
+            let definition = Definition::of_flags(&Given {
+                vary: &vary, skip: &skip, ..Given::default()
+            }).unwrap();
+            let kept = definition.kept(&json!({"random_seed": c})).unwrap();
+            let expected: Vec<(String, i64)> = a.iter()
+                .flat_map(|a| b.iter().map(move |b| (a.to_string(), *b)))
+                .filter(|(a, b)| !(*b > x && c <= y) && a != "3")
+                .collect();
+            let found: Vec<(String, i64)> = kept.iter()
+                .map(|point| (plain(&point[0].1), point[1].1.as_i64().unwrap()))
+                .collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn keys_of_free_sections_may_have_dots() {
+        let tree = json!({"tags": {"git.sha": "x"}, "a": {"b": 1}});
+        assert_eq!(of_tree(&tree, "tags.git.sha"), Some(&json!("x")));
+        assert_eq!(of_tree(&tree, "a.b"), Some(&json!(1)));
+        assert_eq!(of_tree(&tree, "a.c"), None);
+    }
 
     fn strings(texts: &[&str]) -> Vec<String> {
         texts.iter().map(ToString::to_string).collect()

@@ -100,7 +100,7 @@ pub fn whole(
     let incomplete = sweep.owing || !delivered.iter().all(Delivered::complete);
     if incomplete {
         say(&format!(
-            "Deliveries are owed: lem export --pending {0} {0}/points",
+            "Deliveries are owed: lem export --pending {0} {0}/points delivers them",
             folder.display()
         ));
     }
@@ -120,6 +120,7 @@ pub fn point(
     retry_failed: bool,
     format: Format,
 ) -> Outcome {
+    let resolved = resolve::point(plan, point, besides)?;
     let cancel = Cancel::default();
     interrupt::watch(&cancel);
     parent::keep_plan(folder, plan, point)?;
@@ -143,7 +144,6 @@ pub fn point(
     if let PointState::Going { cycles } = state
         && sweep.cancel.is_cancelled()
     {
-        let resolved = resolve::point(plan, point, besides)?;
         let why = Some("interrupted by a signal".to_owned());
         sweep.owing |= close::end(&place, &resolved, RunStatus::Interrupted, why)?;
         say(&format!(
@@ -335,11 +335,15 @@ impl<'a> Sweep<'a> {
         let config = &resolved.config;
         let cycles = visit.cycle + 1;
         let last = cycles >= point.cycles;
-        let state = self
+        let mut state = self
             .states
             .get(point.index as usize)
             .cloned()
             .unwrap_or_default();
+        if state != PointState::Missing && close::never_began(folder)? {
+            close::set_aside(self.folder, folder)?;
+            state = PointState::Missing;
+        }
         let mut experiment = match &state {
             PointState::Missing => {
                 prepared.note(resolved.notes.iter());

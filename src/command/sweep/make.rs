@@ -3,8 +3,6 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
 use super::resolve::{one_run_each, settings_of};
 use crate::cli::{PointArgs, SinkArgs};
 use crate::command::run::{exporters, flags, started};
@@ -16,7 +14,7 @@ use crate::config::{
 use crate::sweep::load_key::{config_sha256, load_key};
 use crate::sweep::plan::{self, Base, Making, Plan, Point};
 use crate::sweep::vary::{Settings, told};
-use crate::sweep::{Condition, Definition, Given, SweepError, quantity, stop};
+use crate::sweep::{Definition, Given, SweepError, quantity, stop};
 
 /// One configuration and its points, checked.
 struct Checked {
@@ -52,13 +50,7 @@ pub fn plan(args: &PointArgs, sinks: &SinkArgs) -> Result<Plan, Failure> {
                 "nothing varies: {file} has no section `sweep`, and no --vary is given. Name a key and its values (--vary batching.batch_size=1,2,4), or measure it alone with lem run"
             )));
         }
-        let points = definition.points().map_err(one)?;
-        let mut kept = Vec::new();
-        for settings in points {
-            if !is_skipped(&definition.skip, &settings, &base.tree).map_err(one)? {
-                kept.push(settings);
-            }
-        }
+        let kept = definition.kept(&base.tree).map_err(one)?;
         if kept.is_empty() {
             return Err(Failure::usage(format!(
                 "every point of {file} is left out by --skip. Look at its conditions"
@@ -158,33 +150,6 @@ fn base(
         with_first.push(FlagValue::new(key, value, "--vary"));
     }
     resolve(config, args, with_first, true).map_err(|_| Failure::usage(errors.to_string()))
-}
-
-fn is_skipped(
-    conditions: &[Condition],
-    settings: &Settings,
-    tree: &Value,
-) -> Result<bool, SweepError> {
-    let look_up = |key: &str| {
-        let set = settings.iter().find(|(name, _)| name == key);
-        set.map(|(_, value)| value.clone())
-            .or_else(|| of_tree(tree, key).cloned())
-    };
-    for condition in conditions {
-        if condition.holds(&look_up)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// A value by its dotted path; names of free sections may have dots themselves.
-fn of_tree<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
-    if let Some(value) = tree.get(path) {
-        return Some(value);
-    }
-    let (first, rest) = path.split_once('.')?;
-    of_tree(tree.get(first)?, rest)
 }
 
 /// What is wrong, each with the points where it is.

@@ -1,9 +1,10 @@
 //! Ending points without an engine: those that are stopped, broken off, or never began.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use lem_delivery::{Outcome as Delivered, Policy, RECORDS_FILE, Spool, deliver_once};
+use lem_delivery::{Log, Outcome as Delivered, Policy, RECORDS_FILE, Spool, deliver_once};
 use lem_record::{RunStarted, RunStatus};
 use serde_json::Value;
 
@@ -42,6 +43,36 @@ pub fn fail(
     close::close(&spool, RunStatus::Failed, Some(reason.to_owned()))?;
     drop(spool);
     deliver(folder, resolved, None)
+}
+
+/// Whether a point's log holds nothing but that its engine did not load: there is nothing to go
+/// on with, not even sensors.
+pub fn never_began(folder: &Path) -> Result<bool, Failure> {
+    let log = Log::read(folder).map_err(|e| Failure::failed(e.to_string()))?;
+    Ok(log.cycles.is_empty() && log.started.model.is_null())
+}
+
+/// Moves such a run away, into the sweep's folder `failed`, so that the point can be begun.
+pub fn set_aside(sweep: &Path, folder: &Path) -> Result<(), Failure> {
+    let failed = sweep.join("failed");
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let free = (1..1000)
+        .map(|n| failed.join(format!("{name}-{n}")))
+        .find(|place| !place.exists());
+    let Some(place) = free else {
+        return Err(Failure::failed(format!(
+            "{} has a thousand failed attempts. Remove some",
+            failed.display()
+        )));
+    };
+    let moved = fs::create_dir_all(&failed).and_then(|()| fs::rename(folder, &place));
+    moved.map_err(|error| {
+        Failure::failed(format!(
+            "the failed attempt {} cannot be moved to {}: {error}. Move or remove it by hand",
+            folder.display(),
+            place.display()
+        ))
+    })
 }
 
 fn deliver(
