@@ -451,7 +451,7 @@ mod tests {
         for (text, expected) in [
             ("batching.batch_size > 4 and max_output_tokens >= 256", true),
             ("batching.batch_size > 4 and max_output_tokens > 256", false),
-            ("batching.batch_size>4or max_output_tokens>256", true),
+            ("batching.batch_size>4 or max_output_tokens>256", true),
             ("not batching.batch_size == 8", false),
             ("not not streaming == true", true),
             ("NOT (streaming = false OR adapter != null)", true),

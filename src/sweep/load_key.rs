@@ -147,7 +147,7 @@ mod tests {
         for backend in ["candle", "transformers", "llama.cpp"] {
             let cycles = key(
                 backend,
-                &[("/num_cycles", json!(9)), ("/cost/pue", json!(2.0))],
+                &[("/num_cycles", json!(9)), ("/carbon/pue", json!(2.0))],
             );
             assert_eq!(key(backend, &[]), cycles, "{backend}");
             let model = key(backend, &[("/model_name", json!("m"))]);

@@ -105,7 +105,12 @@ mod tests {
             failed,
         ];
         let missing = missing(&plan, &states);
-        let of = |point| missing.iter().filter(|v| v.point == point).map(|v| v.cycle);
+        let of = |point| {
+            missing
+                .iter()
+                .filter(move |v| v.point == point)
+                .map(|v| v.cycle)
+        };
         assert_eq!(of(0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(of(1).collect::<Vec<_>>(), [2]);
         assert_eq!(of(2).count() + of(3).count(), 0);

@@ -366,7 +366,7 @@ sweep:
         "--index",
         "0",
         "--set",
-        "max_output_tokens=9",
+        "random_seed=9",
     ];
     let out = sweep(&there, &other);
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
