@@ -16,7 +16,7 @@ use crate::config::SweepOrder;
 Examples:
   lem sweep my.yaml --vary batching.batch_size=1,2,4,8 --vary max_output_tokens=32,128
   lem sweep my.yaml --zip 'batching.batch_size=1,8 num_input_prompts=8,64'
-  lem sweep my.yaml --vary batching.batch_size=1,64 --skip 'batching.batch_size > 8 and max_output_tokens >= 256'
+  lem sweep my.yaml --vary batching.batch_size=1,64 --skip 'batching.batch_size > num_input_prompts'
   lem sweep a.yaml b.yaml --order interleaved     several configurations in one campaign
   lem sweep --resume 20261124-083000-9f3c2a       go on with what a kill or Ctrl-C broke off
   lem sweep plan my.yaml --vary num_cycles=3 --out plan.json
