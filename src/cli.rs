@@ -44,7 +44,7 @@ pub enum Verb {
     /// Measure a model: baseline, warm-up, cycles, result, delivery
     Run(RunArgs),
     /// Measure many points: values varied, visited in random blocks, compared
-    Sweep(SweepArgs),
+    Sweep(Box<SweepArgs>),
     /// Measure any command: energy, power, phases, and all sinks
     Exec(ExecArgs),
     /// Deliver runs to sinks, now or again; a repeat changes nothing there

@@ -104,7 +104,7 @@ pub struct PointArgs {
 #[derive(Debug, Subcommand)]
 pub enum SweepVerb {
     /// Write the plan: points, order of visits, configurations without secrets
-    Plan(SweepPlanArgs),
+    Plan(Box<SweepPlanArgs>),
     /// Measure one point of a plan, as one job of an array does
     Run(SweepRunArgs),
 }

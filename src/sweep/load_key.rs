@@ -138,7 +138,7 @@ mod tests {
         }
         let attached = ("/server/url", json!("http://h"));
         assert_eq!(
-            key("llama.cpp", &[attached.clone()]),
+            key("llama.cpp", std::slice::from_ref(&attached)),
             key(
                 "llama.cpp",
                 &[attached, ("/random_seed", json!(1)), outputs[0].clone()]

@@ -360,14 +360,7 @@ sweep:
     assert_eq!(out.status.code(), Some(2));
     assert!(stderr(&out).contains("0-2"), "{}", stderr(&out));
     // What a point is cannot be changed on the way.
-    let other = [
-        "run",
-        "plan.json",
-        "--index",
-        "0",
-        "--set",
-        "random_seed=9",
-    ];
+    let other = ["run", "plan.json", "--index", "0", "--set", "random_seed=9"];
     let out = sweep(&there, &other);
     assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
     assert!(
