@@ -1,5 +1,7 @@
 //! The command line's definitions: what may be typed, and nothing of what it does.
 
+mod sweep;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -11,6 +13,7 @@ pub use crate::command::MigrateArgs;
 pub use results::{
     AggregateArgs, CompareArgs, ListArgs, RebuildArgs, ResultsVerb, RmArgs, ShowArgs,
 };
+pub use sweep::{PointArgs, SweepArgs, SweepPlanArgs, SweepRunArgs, SweepVerb};
 
 /// Measures what LLM inference really costs (energy, time, compute, memory, carbon), split into
 /// prefill and decode, with an error bar on every joule, and delivers the numbers to MLflow and
@@ -27,6 +30,7 @@ Examples:
   lem run configs/quickstart.yaml                 measure a small real model
   lem run my.yaml --set batching.batch_size=4     change one key
   lem run my.yaml --mlflow                        deliver to MLFLOW_TRACKING_URI, or ./mlruns
+  lem sweep my.yaml --vary batching.batch_size=1,4,16   many points, compared
   lem exec -- python train.py                     measure any command
   lem export lem-runs/RUN --to mlflow             deliver later, or again
   lem export --pending                            deliver whatever is owed
@@ -45,6 +49,8 @@ pub struct Cli {
 pub enum Verb {
     /// Measure a model: baseline, warm-up, cycles, result, delivery
     Run(RunArgs),
+    /// Measure many points: values varied, visited in random blocks, compared
+    Sweep(Box<SweepArgs>),
     /// Measure any command: energy, power, phases, and all sinks
     Exec(ExecArgs),
     /// Deliver runs to sinks, now or again; a repeat changes nothing there

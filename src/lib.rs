@@ -27,4 +27,5 @@ pub mod monitor;
 pub mod processor;
 pub mod results;
 pub mod sinks;
+pub mod sweep;
 pub mod workload;

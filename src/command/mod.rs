@@ -16,6 +16,7 @@ mod settings;
 mod shared;
 mod sinks;
 mod summary;
+mod sweep;
 mod terminal;
 mod verify;
 mod version_2;
@@ -88,6 +89,7 @@ pub fn dispatch(cli: Cli) -> ExitCode {
         Verb::Completions { shell } => completions::completions(shell),
         Verb::Man { out } => completions::man(out.as_deref()),
         Verb::Run(args) => run::run(&args),
+        Verb::Sweep(args) => sweep::sweep(&args),
         Verb::Export(args) => export::export(&args),
         Verb::Sinks { verb } => sinks::sinks(verb.as_ref()),
         Verb::Results(verb) => results::results(&verb),

@@ -65,6 +65,17 @@ pub(crate) fn set(setting: &str, findings: &mut Findings) -> Option<Node> {
     layer(value, &target, &place, findings)
 }
 
+/// The value that a text means for a key, as in `--set KEY=TEXT`; else what is wrong with it.
+pub fn typed(key: &str, text: &str) -> Result<Value, String> {
+    let target = keys().resolve_path(key);
+    let place = Place::flag(&format!("{key}={}", yaml::cut(text)));
+    let mut findings = Findings::default();
+    let node = layer(text, &target, &place, &mut findings);
+    findings.finish().map_err(|errors| errors.to_string())?;
+    let value = node.as_ref().and_then(|node| node.get(&target.segments()));
+    Ok(value.map_or(Value::Null, Node::to_value))
+}
+
 pub(crate) fn flag(flag: &FlagValue) -> Node {
     let place = Place::flag(&flag.typed);
     let text = match &flag.value {

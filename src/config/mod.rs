@@ -44,7 +44,7 @@ pub(crate) use ecosystem::ecosystem_variables;
 pub use ecosystem::{Ecosystem, Owner, Part};
 pub use environment::Environment;
 pub use finding::{ConfigErrors, Finding, Severity};
-pub use flags::FlagValue;
+pub use flags::{FlagValue, typed};
 pub(crate) use legacy::{new_key as key_of_version_2, renamed as renamed_from_version_2};
 pub use load::{Resolved, Sources, load};
 pub use model::*;

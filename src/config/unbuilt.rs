@@ -88,6 +88,12 @@ const ROWS: &[Row] = &[
         "Set `batching.batch_size`: that many sequences run together.",
     ),
     warn(
+        "sweep",
+        |r| !r.config.sweep.is_empty(),
+        "the section `sweep` has no effect here: one configuration is measured, not its points",
+        "Use `lem sweep` with this file, or remove the section.",
+    ),
+    warn(
         "streaming",
         |r| in_process(&r.config) && !r.config.streaming,
         "`streaming: false` has no effect: an engine in this process always tells each token's time",

@@ -8,6 +8,8 @@ use lem_record::{EngineTold, FinishReason, Record};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
+
 /// A model that is loaded and can generate.
 ///
 /// Calls block; an engine that talks to a server runs its own runtime inside.
@@ -41,6 +43,10 @@ pub trait Engine: Send {
     fn tokenizes(&self) -> bool {
         true
     }
+
+    /// What follows is measured with another configuration, which needs no other engine: only
+    /// what goes with each request differs.
+    fn turn_to(&mut self, _config: &Config) {}
 
     /// The run has a folder from here on: what the engine writes of its own belongs there.
     fn run_folder(&mut self, _folder: &Path) -> std::io::Result<()> {

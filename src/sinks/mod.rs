@@ -79,6 +79,13 @@ pub const ABSENT: &[&str] = &[
     "otlp",
 ];
 
+/// Sinks that show a sweep as a parent with its points below it; the others get the points only.
+const SHOW_SWEEPS: &[&str] = &["mlflow", "wandb", "files"];
+
+pub fn shows_sweeps(name: &str) -> bool {
+    SHOW_SWEEPS.contains(&name)
+}
+
 struct Sink {
     /// As under `integrations`, and after `--to`.
     name: &'static str,

@@ -13,6 +13,9 @@ fn every_verb_explains_itself_within_a_terminal() {
     let verbs: &[&[&str]] = &[
         &[],
         &["run"],
+        &["sweep"],
+        &["sweep", "plan"],
+        &["sweep", "run"],
         &["exec"],
         &["monitor"],
         &["export"],
@@ -49,6 +52,7 @@ fn every_verb_explains_itself_within_a_terminal() {
 fn help_reads_as_before() {
     insta::assert_snapshot!("help", out(&["--help"]));
     insta::assert_snapshot!("help_run", out(&["run", "--help"]));
+    insta::assert_snapshot!("help_sweep", out(&["sweep", "--help"]));
     insta::assert_snapshot!("help_exec", out(&["exec", "--help"]));
     insta::assert_snapshot!("help_monitor", out(&["monitor", "--help"]));
     insta::assert_snapshot!("help_export", out(&["export", "--help"]));

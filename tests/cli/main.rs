@@ -30,6 +30,8 @@ mod servers;
 mod sinks;
 mod sinks_check;
 mod support;
+mod sweep;
+mod sweep_killed;
 mod verify;
 mod version_2;
 mod workers;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::{Bench, run_dir, stderr};
 
 /// A Python that has MLflow, or the reason why there is none.
-fn python() -> Option<String> {
+pub fn python() -> Option<String> {
     let python = std::env::var("LEM_TEST_MLFLOW_PYTHON").ok();
     if python.is_none() {
         eprintln!("skipped: LEM_TEST_MLFLOW_PYTHON names no Python with mlflow; ./test sets it");
@@ -20,7 +20,7 @@ fn python() -> Option<String> {
 }
 
 /// A real server with its own scratch database; the same one again after [`Server::stop`].
-struct Server<'a> {
+pub struct Server<'a> {
     python: &'a str,
     folder: &'a Path,
     port: u16,
@@ -28,7 +28,7 @@ struct Server<'a> {
 }
 
 impl<'a> Server<'a> {
-    fn start(python: &'a str, folder: &'a Path) -> Self {
+    pub fn start(python: &'a str, folder: &'a Path) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -44,7 +44,7 @@ impl<'a> Server<'a> {
         server
     }
 
-    fn uri(&self) -> String {
+    pub fn uri(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 

@@ -52,6 +52,9 @@ struct Memory {
 const MOST_ARTIFACTS: usize = 1000;
 const MOST_STATES: usize = 16;
 
+/// By this tag MLflow shows a run below another.
+const PARENT: &str = "mlflow.parentRunId";
+
 impl MlflowExporter {
     /// Connects to nothing. All that is wrong with the configuration is told at once.
     pub fn new(config: MlflowConfig) -> Result<Self, Vec<ConfigError>> {
@@ -250,6 +253,27 @@ impl Exporter for MlflowExporter {
                 "artifact_uri": remote.artifact_uri,
             }),
         })
+    }
+
+    async fn adopt(&mut self, parent: &Value, child: &Value) -> Result<bool, ExportError> {
+        let remote = |state: &Value| {
+            let memory: Memory = serde_json::from_value(state.clone()).unwrap_or_default();
+            memory.remote
+        };
+        let (Some(parent), Some(child)) = (remote(parent), remote(child)) else {
+            return Err(ExportError::retry("a run is not at MLflow yet"));
+        };
+        match (&self.client, self.target.root()) {
+            (Some(client), _) => {
+                let (api, _) = rest::connect(client, &self.config).await?;
+                api.set_tag(&child.run_id, PARENT, &parent.run_id).await?;
+            }
+            (None, root) => {
+                let root = root.unwrap_or(Path::new("mlruns")).to_owned();
+                blocking(move || store::set_tag(&root, &child, PARENT, &parent.run_id)).await?;
+            }
+        }
+        Ok(true)
     }
 
     fn state(&self) -> Value {

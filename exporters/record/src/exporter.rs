@@ -51,6 +51,12 @@ pub trait Exporter: Send {
         Duration::ZERO
     }
 
+    /// Shows one delivered run below another, both known by their states: the points of a sweep
+    /// below the sweep. `false` from a sink that has no such thing, or shows it by a tag.
+    async fn adopt(&mut self, _parent: &Value, _child: &Value) -> Result<bool, ExportError> {
+        Ok(false)
+    }
+
     /// What the sink must remember between processes (remote ids); kept in the cursor file.
     fn state(&self) -> Value;
 }

@@ -146,6 +146,33 @@ fn the_run() {
 }
 
 #[test]
+fn a_sweep_is_a_group_unless_the_user_names_one() {
+    let mut started = golden::started();
+    let tags = [("lem.sweep_id", "s1"), ("lem.kind", "sweep-point")];
+    let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    started.tags.extend(tags);
+    let of = |config: &WandbConfig| {
+        let scope = Scope {
+            run_id: golden::RUN_ID,
+            started: &started,
+            started_at: STARTED_AT,
+            config,
+            base: Base::default(),
+        };
+        let settings = run_settings(&scope, &State::default());
+        (settings.group, settings.job_type)
+    };
+    let told = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
+    assert_eq!(of(&WandbConfig::default()), told("s1", "sweep-point"));
+    let own = WandbConfig {
+        group: Some("mine".into()),
+        job_type: Some("nightly".into()),
+        ..WandbConfig::default()
+    };
+    assert_eq!(of(&own), told("mine", "nightly"));
+}
+
+#[test]
 fn tables_and_artifacts() {
     golden_plan(|_, plan| {
         let mut told = Vec::new();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::look::look;
-use crate::cli::ShowArgs;
+use crate::cli::{Format, ShowArgs};
 use crate::command::{self, Failure, say};
 use crate::results::fields::{self, Known, Metric, Shape};
 use crate::results::grid::{Grid, GridFormat};
@@ -13,6 +13,18 @@ use crate::results::{RunResult, show as report};
 pub fn show(args: &ShowArgs) -> Result<(), Failure> {
     let runs = super::locate(std::slice::from_ref(&args.run), args.runs.as_deref())?;
     let run = runs.first().unwrap_or(&args.run);
+    let plain = match args.format {
+        GridFormat::Table => Some(Format::Table),
+        GridFormat::Json => Some(Format::Json),
+        _ => None,
+    };
+    // A sweep is shown by its points.
+    if let Some(format) = plain.filter(|_| args.field.is_none())
+        && let Some(sweep) = command::sweep::shown(run, format)?
+    {
+        command::show(&sweep);
+        return Ok(());
+    }
     let result = look(run)?;
     if let Some(field) = &args.field {
         return one(&result, field, args.format);

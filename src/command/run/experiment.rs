@@ -85,7 +85,9 @@ impl Experiment {
         exporters: Vec<Box<dyn Exporter>>,
         done: u32,
     ) -> Result<Self, Failure> {
-        if let Err(error) = prepared.engine.run_folder(spool.folder()) {
+        if !prepared.serves_several
+            && let Err(error) = prepared.engine.run_folder(spool.folder())
+        {
             say(&format!(
                 "warning: the engine's log could not be put into the run's folder: {error}"
             ));
@@ -134,7 +136,8 @@ impl Experiment {
             Some(_) => config.measurement.until.max_cycles.max(cycles),
             None => cycles,
         };
-        let mut progress = Progress::new(move || wait_for(&sending, BETWEEN), enough.as_mut());
+        let progress = Progress::new(move || wait_for(&sending, BETWEEN), enough.as_mut());
+        let mut progress = progress.silent(prepared.serves_several);
         let board = self.spool.live().unwrap_or_default();
         prepared.probe.show(&board);
         let left = cycles.saturating_sub(self.done);

@@ -6,11 +6,11 @@ mod dry_run;
 mod enough;
 pub(super) mod experiment;
 pub(super) mod flags;
-mod interrupt;
+pub(super) mod interrupt;
 pub(super) mod prepare;
 mod profile;
 mod progress;
-mod resume;
+pub(super) mod resume;
 pub(super) mod started;
 
 use lem_delivery::Outcome as Delivered;

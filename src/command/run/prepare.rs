@@ -31,6 +31,8 @@ pub struct Prepared {
     pub notes: Vec<Warning>,
     /// Where GPUs are measured.
     pub shared: Option<Shared>,
+    /// The engine serves several runs: its log is none of theirs.
+    pub serves_several: bool,
 }
 
 pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure> {
@@ -93,6 +95,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         workload,
         bare_baseline,
         idle_cache,
+        serves_several: false,
     })
 }
 
@@ -109,6 +112,7 @@ impl Prepared {
         let mut bar = ByteBar::new();
         let gathered = workload::gather(config, &options(resolved), &mut bar).map_err(refused)?;
         drop(bar);
+        self.engine.turn_to(config);
         self.workload =
             workload::build_from(config, gathered, self.engine.as_ref()).map_err(refused)?;
         self.notes.clone_from(&self.workload.warnings);

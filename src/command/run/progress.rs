@@ -12,6 +12,8 @@ use crate::measurement::{CycleDone, Observer};
 /// and never in one, so that looking costs nothing.
 pub struct Progress<'a> {
     bar: Option<ProgressBar>,
+    /// No lines: somebody else tells what was done.
+    silent: bool,
     between: Box<dyn FnMut()>,
     enough: Option<&'a mut Enough>,
     /// Cycles that are finished, once one was.
@@ -29,13 +31,22 @@ impl<'a> Progress<'a> {
         });
         Self {
             bar,
+            silent: false,
             between: Box::new(between),
             enough,
             done: None,
         }
     }
 
+    /// Tells by the bar alone, where there is one.
+    pub fn silent(self, silent: bool) -> Self {
+        Self { silent, ..self }
+    }
+
     pub fn say(&self, text: &str) {
+        if self.silent {
+            return;
+        }
         match &self.bar {
             Some(bar) => bar.suspend(|| super::super::say(text)),
             None => super::super::say(text),

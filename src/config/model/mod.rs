@@ -31,5 +31,5 @@ pub use integrations::{
 pub use measurement::{Baseline, CoolDown, Measurement, PhaseMethod, Until, Warmup};
 pub use prompts::{Distribution, Length, Prompts, PromptsKind};
 pub use root::Config;
-pub use studies::{Profiling, Quality};
+pub use studies::{Profiling, Quality, Sweep, SweepOrder};
 pub use traffic::{Objectives, Traffic, TrafficMode};

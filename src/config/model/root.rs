@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Backend, Batching, Candle, Carbon, Cost, Decoder, Integrations, Io, LoadFormat, Measurement,
-    PowerModel, Precision, Profiling, Prompts, Pytorch, Quality, Server, Tensorrt, Torch, Traffic,
-    Vllm, Worker,
+    PowerModel, Precision, Profiling, Prompts, Pytorch, Quality, Server, Sweep, Tensorrt, Torch,
+    Traffic, Vllm, Worker,
 };
 
 /// The configuration of a run of lem.
@@ -62,6 +62,8 @@ pub struct Config {
     pub power_model: PowerModel,
     pub profiling: Profiling,
     pub quality: Quality,
+    #[serde(skip_serializing_if = "Sweep::is_empty")]
+    pub sweep: Sweep,
     pub candle: Candle,
     pub torch: Torch,
     pub pytorch: Pytorch,
@@ -105,6 +107,7 @@ impl Default for Config {
             power_model: PowerModel::default(),
             profiling: Profiling::default(),
             quality: Quality::default(),
+            sweep: Sweep::default(),
             candle: Candle::default(),
             torch: Torch::default(),
             pytorch: Pytorch::default(),

@@ -356,6 +356,11 @@ impl Engine for Server {
         ended.map_or(Ok(()), Err)
     }
 
+    fn turn_to(&mut self, config: &Config) {
+        self.target.stream = config.streaming;
+        *self.config = config.clone();
+    }
+
     fn run_folder(&mut self, folder: &Path) -> std::io::Result<()> {
         match &mut self.process {
             Some(process) => process.move_log(&folder.join(LOG)),

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub(crate) use error::code;
-pub(crate) use open::{check, open};
+pub(crate) use open::{check, connect, open};
 pub(crate) use types::{Remote, ServerInfo};
 
 use crate::MlflowConfig;
@@ -219,6 +219,13 @@ impl Api {
 
     pub async fn update_run(&self, body: &Value) -> Result<(), ExportError> {
         let reply = self.post(&path("runs/update")).json(body).send().await?;
+        let _: Value = self.read(&reply)?;
+        Ok(())
+    }
+
+    pub async fn set_tag(&self, run: &str, key: &str, value: &str) -> Result<(), ExportError> {
+        let body = json!({"run_id": run, "key": key, "value": value});
+        let reply = self.post(&path("runs/set-tag")).json(&body).send().await?;
         let _: Value = self.read(&reply)?;
         Ok(())
     }

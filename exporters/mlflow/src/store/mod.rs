@@ -261,6 +261,25 @@ impl Store {
     }
 }
 
+/// Sets one tag of a run that is there.
+pub(crate) fn set_tag(
+    root: &Path,
+    remote: &Remote,
+    key: &str,
+    value: &str,
+) -> Result<(), ExportError> {
+    let root = std::path::absolute(root).map_err(|error| failed(root, &error))?;
+    let run = root.join(&remote.experiment_id).join(&remote.run_id);
+    if !run.join("meta.yaml").exists() {
+        return Err(ExportError::give_up(
+            format!("the store {} has no run {}", root.display(), remote.run_id),
+            "Export it again",
+        ));
+    }
+    let path = run.join("tags").join(key);
+    meta::replace(&run, &path, value.as_bytes()).map_err(|error| failed(&path, &error))
+}
+
 /// Looks, and writes nothing.
 pub(crate) fn check(root: &Path, config: &MlflowConfig) -> Check {
     let mut check = Check::default();

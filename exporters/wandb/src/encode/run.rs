@@ -53,8 +53,17 @@ pub fn run_settings(scope: &Scope<'_>, state: &State) -> RunSettings {
         named: own.name.is_some(),
         notes: own.notes.as_deref().map(clean),
         tags: own.tags.iter().map(|tag| clean(tag)).collect(),
-        group: own.group.as_deref().map(clean),
-        job_type: own.job_type.as_deref().map(clean),
+        // the points of a sweep, and the sweep, are one group
+        group: own
+            .group
+            .as_deref()
+            .map(clean)
+            .or_else(|| tag("lem.sweep_id")),
+        job_type: own
+            .job_type
+            .as_deref()
+            .map(clean)
+            .or_else(|| tag("lem.kind")),
         host: own
             .host
             .as_deref()
