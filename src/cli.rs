@@ -5,7 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod results;
+
 pub use crate::command::MigrateArgs;
+pub use results::{
+    AggregateArgs, CompareArgs, ListArgs, RebuildArgs, ResultsVerb, RmArgs, ShowArgs,
+};
 
 /// Measures what LLM inference really costs (energy, time, compute, memory, carbon), split into
 /// prefill and decode, with an error bar on every joule, and delivers the numbers to MLflow and
@@ -339,28 +344,6 @@ pub struct SinksCheckArgs {
     pub timeout: f64,
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ResultsVerb {
-    /// Show a run's result, also of one that was killed
-    Show {
-        #[arg(value_name = "RUN_DIR")]
-        run: PathBuf,
-        #[arg(long, value_enum, default_value_t)]
-        format: Format,
-    },
-    /// Make result.json again from the run's records
-    Rebuild {
-        #[arg(value_name = "RUN_DIR")]
-        run: PathBuf,
-    },
-    /// Draw power, phases, temperature and token times
-    Plot(PlotArgs),
-    /// Make results of version 3 of those of version 2
-    Migrate(MigrateArgs),
-    /// Print the JSON Schema of result.json
-    Schema,
 }
 
 #[derive(Debug, Args)]

@@ -40,3 +40,8 @@ fn the_page_of_version_2() {
 fn the_schema_of_results() {
     check("docs/result.schema.json", &lem::results::schema_json());
 }
+
+#[test]
+fn the_reference_of_results() {
+    check("docs/result.md", &lem::results::reference::markdown());
+}

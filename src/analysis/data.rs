@@ -156,6 +156,9 @@ pub struct RunData {
     /// From `RunFinished`; set it for a run that is about to end. Without it the process died.
     pub status: Option<RunStatus>,
     pub status_reason: Option<String>,
+    /// Where several processes make one run: when each source was read, in order and
+    /// disjoint. A source that is not in it was read throughout.
+    pub read_in: BTreeMap<String, Vec<Window>>,
     /// Metric records that the log already has: an analysis was written, perhaps in part.
     pub metrics_seen: u64,
 }

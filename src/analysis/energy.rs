@@ -314,9 +314,11 @@ fn peak_power(context: &Context<'_>, window: Window) -> Obtained {
         .filter_map(|s| Some((s.power.as_ref().or(s.counter.as_ref())?, s)))
         .collect();
     let (mut peak, mut peak_at): (Option<f64>, Option<u64>) = (None, None);
-    for (curve, _) in &curves {
-        for t in curve.curve.times(window) {
-            let watts: f64 = curves.iter().map(|(c, _)| c.curve.power_at(*t)).sum();
+    for (curve, sensor) in &curves {
+        let windows = sensor.within(window);
+        for t in windows.iter().flat_map(|w| curve.curve.times(*w)) {
+            let reading = curves.iter().filter(|(_, s)| s.read_at(*t));
+            let watts: f64 = reading.map(|(c, _)| c.curve.power_at(*t)).sum();
             if peak.is_none_or(|p| watts > p) {
                 (peak, peak_at) = (Some(watts), Some(*t));
             }
@@ -328,10 +330,14 @@ fn peak_power(context: &Context<'_>, window: Window) -> Obtained {
         .max()
         .unwrap_or(How::Measured);
     // A single sample has no statistics of its own; the gain it shares with all others.
-    let gains = curves.iter().filter_map(|(c, s)| {
-        let share = peak_at.map_or(0.0, |t| c.curve.power_at(t));
-        gain(s.gain(), share)
-    });
+    let counted = |s: &Sensor| peak_at.is_none_or(|t| s.read_at(t));
+    let gains = curves
+        .iter()
+        .filter(|(_, s)| counted(s))
+        .filter_map(|(c, s)| {
+            let share = peak_at.map_or(0.0, |t| c.curve.power_at(t));
+            gain(s.gain(), share)
+        });
     let systematic = gains.reduce(|a, b| a + b);
     let budget = Budget {
         systematic,
@@ -347,11 +353,12 @@ fn put_gaps(context: &Context<'_>, window: Window, sheet: &mut Sheet) {
         .sensors
         .iter()
         .filter_map(|s| {
-            s.power
-                .as_ref()
-                .or(s.counter.as_ref())?
-                .curve
-                .max_gap(window)
+            let curve = &s.power.as_ref().or(s.counter.as_ref())?.curve;
+            let gaps = s
+                .within(window)
+                .into_iter()
+                .filter_map(|w| curve.max_gap(w));
+            gaps.reduce(f64::max)
         })
         .reduce(f64::max);
     let reading = gap.map(|gap| Reading::new(gap, How::Measured));

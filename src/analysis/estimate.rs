@@ -8,7 +8,7 @@ use super::data::Window;
 use super::deconvolve::{self, Calibrated, Share};
 use super::phases::{self, PhaseWindows};
 use super::sensors::{Curve, Sensor};
-use super::sheet::{Obtained, Reading};
+use super::sheet::{Obtained, Reading, sum};
 use super::statistics;
 use super::uncertainty::{Budget, counter_edges, effective_samples, gain, sampling};
 use crate::engine::Phase;
@@ -79,7 +79,33 @@ fn as_fine(counter: &Curve, power: &Curve, window: Window) -> bool {
     spacing(counter) <= 1.5 * spacing(power)
 }
 
+/// A device that was read only while its processes worked has the energy of those times.
 pub fn sensor_energy(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
+    if sensor.read_in.is_none() {
+        return energy_within(sensor, window);
+    }
+    let mut whole = SensorEnergy {
+        total: reading(sensor, 0.0, 0.0, "not in use"),
+        counted: true,
+        counter: None,
+        integral: None,
+    };
+    for (n, part) in sensor.within(window).into_iter().enumerate() {
+        let energy = energy_within(sensor, part)?;
+        if n == 0 {
+            whole = energy;
+            continue;
+        }
+        let added = |a: Option<f64>, b: Option<f64>| a.zip(b).map(|(a, b)| a + b);
+        whole.total = sum([Ok(whole.total), Ok(energy.total)])?;
+        whole.counted &= energy.counted;
+        whole.counter = added(whole.counter, energy.counter);
+        whole.integral = added(whole.integral, energy.integral);
+    }
+    Ok(whole)
+}
+
+fn energy_within(sensor: &Sensor, window: Window) -> Result<SensorEnergy, String> {
     let (counter, integral) = (counted(sensor, window), integrated(sensor, window));
     let (counted, total) = match (&counter, &integral) {
         (Ok((counter, joules)), Ok((power, _))) if counter_is_better(counter, power, window) => {

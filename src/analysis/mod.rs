@@ -68,6 +68,7 @@ pub use warnings::CODES;
 
 pub(crate) use energy::Context;
 pub(crate) use estimate::{phase_energy, sensor_energy};
+pub(crate) use latency::answered;
 pub(crate) use phases::union;
 pub(crate) use sheet::sum;
 

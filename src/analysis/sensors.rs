@@ -2,7 +2,7 @@
 
 use lem_record::How;
 
-use super::data::RunData;
+use super::data::{RunData, Window};
 use super::integrate::EnergyCurve;
 use crate::meter::{Component, Source};
 
@@ -31,7 +31,10 @@ pub struct Sensor {
     pub counter: Option<Curve>,
     /// What of it could not be used, and why.
     pub trouble: Option<String>,
-    device: Option<String>,
+    /// UUID or path of the device.
+    pub device: Option<String>,
+    /// When it was read, where that was not throughout: see [`RunData::read_in`].
+    pub read_in: Option<Vec<Window>>,
     /// Which columns its sources describe, read or not.
     powered: bool,
     counting: bool,
@@ -53,6 +56,22 @@ impl Sensor {
     pub fn gain(&self) -> Option<f64> {
         let known = |curve: &Option<Curve>| curve.as_ref()?.spec.gain_relative;
         known(&self.counter).or_else(|| known(&self.power))
+    }
+
+    /// The parts of a window in which it was read.
+    pub fn within(&self, window: Window) -> Vec<Window> {
+        match &self.read_in {
+            None => vec![window],
+            Some(read_in) => read_in.iter().filter_map(|w| w.clip(&window)).collect(),
+        }
+    }
+
+    /// Whether it was read at a time.
+    pub fn read_at(&self, t_ns: u64) -> bool {
+        let holds = |w: &Window| w.start_ns <= t_ns && t_ns <= w.end_ns;
+        self.read_in
+            .as_ref()
+            .is_none_or(|read_in| read_in.iter().any(holds))
     }
 
     fn reads(&self) -> bool {
@@ -81,6 +100,7 @@ pub fn sensors(data: &RunData) -> Vec<Sensor> {
                 counter: None,
                 trouble: None,
                 device: source.device.clone(),
+                read_in: data.read_in.get(&source.id).cloned(),
                 powered: false,
                 counting: false,
             });

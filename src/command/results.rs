@@ -1,37 +1,40 @@
 //! `lem results`: look at what was measured.
 
+mod aggregate;
+mod compare;
+mod list;
+mod look;
 mod migrate;
 mod plot;
+mod rebuild;
+mod rm;
+mod show;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use lem_delivery::{Log, Outcome as Delivered, Standing};
-use lem_record::RunStatus;
+use lem_delivery::Outcome as Delivered;
 
-use super::{Exit, Failure, Outcome, close, say, show};
-use crate::analysis::{RunData, analyse};
+use super::{Exit, Failure, Outcome, say, settings};
 use crate::cli::{Format, ResultsVerb};
-use crate::results::{self, RunResult, store};
+use crate::results::index::Index;
+use crate::results::{self, RunResult, locate, store};
+
+/// From so many runs on reading them takes long enough to say so.
+const MANY: usize = 500;
 
 pub use migrate::MigrateArgs;
 
 pub fn results(verb: &ResultsVerb) -> Outcome {
     match verb {
-        ResultsVerb::Show { run, format } => {
-            let result = look(run)?;
-            show(&text(&result, *format)?);
-        }
-        ResultsVerb::Rebuild { run } => {
-            let log = Log::read(run).map_err(|error| Failure::failed(error.to_string()))?;
-            if log.standing == Standing::Killed {
-                close::close_killed(run)?;
-            }
-            close::write_result(run, &exports_of(run))?;
-            say(&format!("Wrote {}", run.join(store::RESULT_FILE).display()));
-        }
+        ResultsVerb::List(args) => list::list(args)?,
+        ResultsVerb::Show(args) => show::show(args)?,
+        ResultsVerb::Compare(args) => compare::compare(args)?,
+        ResultsVerb::Aggregate(args) => return aggregate::aggregate(args),
+        ResultsVerb::Rebuild(args) => return rebuild::rebuild(args),
+        ResultsVerb::Rm(args) => return rm::rm(args),
         ResultsVerb::Plot(args) => plot::plot(args)?,
         ResultsVerb::Migrate(args) => return migrate::migrate(args),
-        ResultsVerb::Schema => show(&results::schema_json()),
+        ResultsVerb::Schema => super::show(&results::schema_json()),
     }
     Ok(Exit::Done)
 }
@@ -40,47 +43,8 @@ pub fn results(verb: &ResultsVerb) -> Outcome {
 pub fn text(result: &RunResult, format: Format) -> Result<String, Failure> {
     match format {
         Format::Table => Ok(results::show::render(result)),
-        Format::Json => serde_json::to_string_pretty(result)
-            .map_err(|error| Failure::failed(format!("the result cannot be shown: {error}"))),
+        Format::Json => super::json(result),
     }
-}
-
-/// What a folder holds, changing nothing in it: the result that was written, else what
-/// the log allows.
-fn look(run: &Path) -> Result<RunResult, Failure> {
-    if !run.is_dir() {
-        return Err(Failure::usage(format!(
-            "{} is not a folder. Give the folder of one run, such as lem-runs/<run id>",
-            run.display()
-        )));
-    }
-    if run.join(store::RESULT_FILE).exists() {
-        match store::read(run) {
-            Ok(result) => return Ok(result),
-            Err(error) => say(&format!("warning: {error}. Showing what the log says")),
-        }
-    }
-    let log = Log::read(run).map_err(|error| Failure::failed(error.to_string()))?;
-    let data = store::load(run).map_err(|error| Failure::failed(error.to_string()))?;
-    let data = match log.standing {
-        Standing::Killed => {
-            say("This run was killed: it shows what was finished before. lem export delivers it");
-            data.with_status(RunStatus::Killed, None)
-        }
-        Standing::Running { pid } => {
-            let pid = pid
-                .map(|pid| format!(" (process {pid})"))
-                .unwrap_or_default();
-            say(&format!("This run is still going on{pid}"));
-            data
-        }
-        Standing::Ended(_) => data,
-    };
-    Ok(of(&data, run))
-}
-
-fn of(data: &RunData, run: &Path) -> RunResult {
-    results::build(data, &analyse(data), Vec::new(), run)
 }
 
 /// What earlier deliveries said, from the result that stands there.
@@ -93,4 +57,49 @@ pub fn exports_of(run: &Path) -> Vec<Delivered> {
         .into_iter()
         .filter_map(|e| serde_json::from_value(e).ok())
         .collect()
+}
+
+/// The folder of runs: the one that was given, else the configuration's.
+fn runs_folder(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    match given {
+        Some(folder) => Ok(folder.to_owned()),
+        None => {
+            let resolved = settings::resolve_sinks(None, &[], Vec::new())?;
+            Ok(PathBuf::from(resolved.config.io.results_dir))
+        }
+    }
+}
+
+fn many(runs: usize) {
+    if runs >= MANY {
+        say(&format!(
+            "Reading {runs} runs; the next time only what is new"
+        ));
+    }
+}
+
+fn open(folder: &Path) -> Result<Index, Failure> {
+    if results::index::of_folder(folder).is_some() {
+        return Err(Failure::usage(format!(
+            "{0} is the folder of one run. Give the folder that holds it, or use lem results show {0}",
+            folder.display()
+        )));
+    }
+    Index::open(folder, &mut many).map_err(|error| {
+        Failure::usage(format!(
+            "the folder of runs {} cannot be read: {error}. Give the parent folder of runs, such as lem-runs",
+            folder.display()
+        ))
+    })
+}
+
+/// Where runs stand that were named by folder, id or name.
+fn locate(runs: &[PathBuf], folder: Option<&Path>) -> Result<Vec<PathBuf>, Failure> {
+    let here = Path::new("");
+    let paths = runs.iter().map(|run| locate::at_once(run, here));
+    if let Some(paths) = paths.collect::<Option<Vec<_>>>() {
+        // The configuration is not needed, and may be broken.
+        return Ok(paths);
+    }
+    locate::runs(runs, &runs_folder(folder)?, &mut many).map_err(Failure::usage)
 }

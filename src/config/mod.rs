@@ -34,7 +34,7 @@ pub mod redact;
 mod render;
 mod rules;
 mod show;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 mod unbuilt;
 mod yaml;

@@ -227,18 +227,28 @@ pub struct ModelDescription {
     pub name: String,
     /// `llama`, `qwen2`, …
     pub architecture: Option<String>,
+    /// All of them.
     pub parameters: Option<u64>,
     /// Parameters that take part in one token's forward pass (all, unless a mixture of experts),
     /// without the input embedding table.
     pub active_parameters: Option<u64>,
+    /// Transformer blocks, or those of another architecture.
     pub layers: Option<u32>,
+    /// Width of the residual stream.
     pub hidden_size: Option<u32>,
+    /// Width within a feed-forward block.
     pub intermediate_size: Option<u32>,
+    /// Query heads of a layer.
     pub attention_heads: Option<u32>,
+    /// Fewer than the query heads where they share.
     pub key_value_heads: Option<u32>,
+    /// Width of one head.
     pub head_size: Option<u32>,
+    /// Tokens that there are.
     pub vocabulary: Option<u32>,
+    /// Most tokens of a sequence.
     pub context_length: Option<u32>,
+    /// Whether input and output embeddings are one table.
     pub tied_embeddings: Option<bool>,
     /// Type that the weights are stored in: `q4_1`, `bf16`, `f32`, or `mixed (q4_1, q6_k)`.
     pub weight_type: Option<String>,
@@ -248,14 +258,16 @@ pub struct ModelDescription {
     pub weight_bytes: Option<u64>,
     /// Bytes a token in the key-value cache.
     pub kv_bytes_per_token: Option<u64>,
-    /// Name and version of the engine.
+    /// Name of the engine.
     pub engine: String,
+    /// Its version, as it tells it.
     pub engine_version: String,
     /// The command line of a server that lem launched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub launch: Option<String>,
     /// `cpu`, `cuda:0`, …
     pub device: String,
+    /// Of the processor, where it computes there.
     pub threads: Option<u32>,
     /// SHA-256 of the weights' file, where it is one file and it was read.
     pub sha256: Option<String>,

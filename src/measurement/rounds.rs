@@ -18,8 +18,9 @@ use crate::meter::Source;
 /// into the board's limit of power, which a single one is over before it bites. Short and long
 /// ones tell the power of resting; up and down again, so that a drift is no slope.
 const RESTS: [f64; 4] = [0.5, 1.5, 1.5, 0.5];
-/// A rest is at least so long, that it is one to a sensor, and at most so long, that it ends.
-const REST_S: (f64, f64) = (0.02, 2.0);
+/// A batch counts as at least so long, that its rest is one to a sensor, and as at most so long,
+/// that the rest ends. The shares stay: of rests that are nearly equal no line can be drawn.
+const BATCH_S: (f64, f64) = (0.04, 1.0);
 /// Output lengths of a slope: four are the fewest that show whether it is a line.
 const LENGTHS: u32 = 4;
 /// A window with more rounds than this says when it began and ended only.
@@ -169,12 +170,9 @@ fn one(
                 break;
             }
             if let Some(share) = window.rest {
-                let (least, most) = REST_S;
-                let rest = now.saturating_sub(since) as f64 / 1e9 * share;
-                pause(
-                    Duration::from_secs_f64(rest.clamp(least, most)),
-                    session.cancel,
-                );
+                let (least, most) = BATCH_S;
+                let batch = (now.saturating_sub(since) as f64 / 1e9).clamp(least, most);
+                pause(Duration::from_secs_f64(batch * share), session.cancel);
                 rest_ns += Stamp::mono_ns().saturating_sub(now);
             }
         }

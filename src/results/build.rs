@@ -55,6 +55,7 @@ pub fn build(
         run_id: data.run_id.clone(),
         run_dir: run_dir.display().to_string(),
         name: started.map_or_else(|| data.run_id.clone(), |s| s.name.clone()),
+        tags: started.map(|s| s.tags.clone()).unwrap_or_default(),
         status: data.status.unwrap_or(RunStatus::Killed),
         status_reason: data.status_reason.clone(),
         started: data.started_at.and_then(|at| rfc3339(at.unix_ns)),
@@ -67,6 +68,8 @@ pub fn build(
         config: started.map_or(Value::Null, |s| s.config.clone()),
         provenance: started.map(|s| s.provenance.clone()).unwrap_or_default(),
         environment: started.map_or(Value::Null, |s| s.environment.clone()),
+        sources: sources(analysis),
+        aggregation: None,
         thermal: data
             .thermal
             .as_ref()
@@ -96,6 +99,18 @@ pub fn build(
         migration: None,
         legacy: None,
     }
+}
+
+fn sources(analysis: &Analysis) -> Vec<PowerSource> {
+    let of = |(index, sensor): (usize, &analysis::Sensor)| PowerSource {
+        id: sensor.id.clone(),
+        component: sensor.component,
+        name: sensor.name.clone(),
+        how: sensor.how,
+        device: sensor.device.clone(),
+        in_total: analysis.boundary.total.contains(&index),
+    };
+    analysis.sensors.iter().enumerate().map(of).collect()
 }
 
 /// The idle power that was subtracted, so that total − corrected = it × mean duration.
@@ -215,6 +230,24 @@ const COUNTS: &[(&str, &str)] = &[
     ("requests.failed", "run.requests_failed"),
 ];
 
+/// What goes into the maps of the engine: catalogue ids that begin so.
+const ENGINE: &[&str] = &["engine.", "client.", "throughput.goodput"];
+/// Distributions likewise.
+const ENGINE_LATENCIES: &[&str] = &[
+    "latency.engine_",
+    "latency.ttft_outside",
+    "latency.answer",
+    "client.",
+];
+
+fn engine(sheet: &Sheet) -> BTreeMap<String, Quantity> {
+    let named = |id: &str| ENGINE.iter().any(|prefix| id.starts_with(prefix));
+    let entries = sheet.entries.iter().filter(|e| named(e.id));
+    entries
+        .map(|e| (e.id.to_owned(), analysis::as_quantity(&e.reading)))
+        .collect()
+}
+
 /// Distributions: path in the result, catalogue id.
 const LATENCIES: &[(&str, &str)] = &[
     ("latency.ttft_ms", "latency.ttft"),
@@ -300,6 +333,18 @@ fn numbers(sheet: &Sheet) -> Numbers {
         e2e_ms: latency("latency.e2e_ms", "latency.e2e"),
         queue_ms: latency("latency.queue_ms", "latency.queue"),
     };
+    let named = |id: &str| ENGINE_LATENCIES.iter().any(|prefix| id.starts_with(prefix));
+    let mut engine_latency = BTreeMap::new();
+    for part in sheet.distributions.iter().filter(|d| named(d.id)) {
+        match part.histogram() {
+            Ok(histogram) => {
+                engine_latency.insert(part.id.to_owned(), milliseconds(&histogram));
+            }
+            Err(why) => {
+                absent.insert(format!("engine_latency.{}", part.id), why);
+            }
+        }
+    }
     let get = |path: &str| plain.get(path).copied();
     let bytes = |value: Option<f64>| value.filter(|v| *v >= 0.0).map(|v| v as u64);
     let count = |id: &str| bytes(sheet.value(id)).unwrap_or(0);
@@ -386,6 +431,8 @@ fn numbers(sheet: &Sheet) -> Numbers {
             missed: samples("missed"),
             max_gap_s: get("sampling.max_gap_s"),
         },
+        engine: engine(sheet),
+        engine_latency,
         absent,
     }
 }

@@ -2,18 +2,31 @@
 //!
 //! [`build`] makes a [`RunResult`] of a run and its analysis; [`store`] keeps it beside the
 //! log and makes it anew from the log; [`parquet`] writes the sampled series at full
-//! resolution; [`plot`] draws a run, [`verify`] checks it; [`show`] is what a person reads at the end of a run, [`markdown`] the same for
-//! the page of a CI service.
+//! resolution; [`plot`] draws a run, [`verify`] checks it; [`show`] is what a person reads
+//! at the end of a run, [`markdown`] the same for the page of a CI service.
+//!
+//! Of many runs: [`index`] makes a folder of them a table, [`query`] asks it by [`fields`],
+//! [`locate`] finds one; [`compare`] sets runs against each other, [`aggregate`] makes one
+//! of several that worked together; [`mod@grid`] writes tables.
 
+pub mod aggregate;
 mod build;
+pub mod compare;
+pub mod fields;
 pub(crate) mod figures;
+pub mod grid;
+pub mod index;
 pub mod legacy_names;
+pub mod locate;
 pub mod markdown;
 pub mod migrate;
 mod migration;
 pub mod parquet;
 pub mod plot;
+pub mod query;
+pub mod reference;
 pub mod show;
+mod show_engine;
 pub mod store;
 mod time_series;
 mod v3;

@@ -31,6 +31,7 @@ pub fn render(result: &RunResult) -> String {
         latency(&result.numbers, &mut out);
         energy(result, &mut out);
         other(result, &mut out);
+        super::show_engine::put(&result.numbers, &mut out);
     }
     warnings(result, &mut out);
     exports(result, &mut out);

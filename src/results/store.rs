@@ -46,6 +46,13 @@ const REBUILD: &str =
 /// Writes `result.json`; a crash leaves the old one or the new one.
 pub fn write(run_dir: &Path, result: &RunResult) -> Result<PathBuf, StoreError> {
     let path = run_dir.join(RESULT_FILE);
+    write_file(&path, result)?;
+    Ok(path)
+}
+
+/// Writes a result under any name; a crash leaves the old one or the new one.
+pub fn write_file(path: &Path, result: &RunResult) -> Result<(), StoreError> {
+    let path = path.to_owned();
     let encode = |source| StoreError::Encode {
         path: path.clone(),
         source,
@@ -53,10 +60,7 @@ pub fn write(run_dir: &Path, result: &RunResult) -> Result<PathBuf, StoreError> 
     let mut bytes = serde_json::to_vec_pretty(result).map_err(encode)?;
     bytes.push(b'\n');
     let written = replace(&path, |file| file.write_all(&bytes));
-    match written {
-        Ok(()) => Ok(path),
-        Err(source) => Err(StoreError::Write { path, source }),
-    }
+    written.map_err(|source| StoreError::Write { path, source })
 }
 
 /// Writes `timeseries.parquet` likewise.
@@ -70,19 +74,24 @@ pub fn write_series(run_dir: &Path, data: &RunData) -> Result<PathBuf, StoreErro
 
 /// Reads `result.json` of a run's folder.
 pub fn read(run_dir: &Path) -> Result<RunResult, StoreError> {
-    let path = run_dir.join(RESULT_FILE);
+    read_file(&run_dir.join(RESULT_FILE))
+}
+
+/// Reads a result that stands in a file of any name.
+pub fn read_file(path: &Path) -> Result<RunResult, StoreError> {
     let refused = |source| StoreError::Read {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
         remedy: REBUILD,
     };
-    let bytes = fs::metadata(&path).map_err(refused)?.len();
+    let bytes = fs::metadata(path).map_err(refused)?.len();
     if bytes > MAX_BYTES {
         return Err(refused(io::Error::other(format!(
             "it has {bytes} bytes, more than any result"
         ))));
     }
-    let text = fs::read(&path).map_err(refused)?;
+    let text = fs::read(path).map_err(refused)?;
+    let path = path.to_owned();
     serde_json::from_slice(&text).map_err(|source| StoreError::Format { path, source })
 }
 

@@ -88,6 +88,9 @@ fn power(analysis: &Analysis, t_ns: u64) -> Option<f64> {
     let mut sum = None;
     for i in &analysis.boundary.total {
         let sensor = analysis.sensors.get(*i)?;
+        if !sensor.read_at(t_ns) {
+            continue;
+        }
         let curve = sensor.power.as_ref().or(sensor.counter.as_ref())?;
         *sum.get_or_insert(0.0) += curve.curve.power_at(t_ns);
     }

@@ -8,13 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use lem_record::{Interval, Origin, Quantity, RunStatus, Warning};
+use lem_record::{How, Interval, Origin, Quantity, RunStatus, Warning};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::engine::ModelDescription;
 use crate::exec::{CommandResult, PhaseResult};
+use crate::meter::Component;
 
 /// Of the format. The `producer` beside it tells this file from others that carry the same number.
 pub const SCHEMA_VERSION: &str = "3.0.0";
@@ -32,6 +33,9 @@ pub struct RunResult {
     pub run_dir: String,
     /// What a person calls this run.
     pub name: String,
+    /// Tags as the sinks get them: those of the configuration, the commit, the user, a sweep's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// How it ended; a run whose log does not say was killed.
     pub status: RunStatus,
     /// Why it did not finish, where that is known.
@@ -60,6 +64,12 @@ pub struct RunResult {
     pub provenance: BTreeMap<String, Origin>,
     /// The machine: processors, GPUs, drivers, limits, software. What is not there carries its reason.
     pub environment: Value,
+    /// The sensors and models that the energies are of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<PowerSource>,
+    /// How several runs became this one, where it is an aggregate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aggregation: Option<Aggregation>,
     /// GPU thermal state at start and end, where it was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thermal: Option<Value>,
@@ -288,6 +298,14 @@ pub struct Numbers {
     pub memory: Memory,
     /// How well the sensors were read.
     pub sampling: Sampling,
+    /// What the engine, and the client that asks it, say beside the above, by catalogue id
+    /// (`engine.queue`, `engine.acceptance`, `throughput.goodput`), in the catalogue's unit.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine: BTreeMap<String, Quantity>,
+    /// Times of requests as the engine tells them and as the client adds to them, by
+    /// catalogue id (`latency.engine_queue`, `client.lag`), milliseconds.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub engine_latency: BTreeMap<String, Distribution>,
     /// Why a plain number is `null`, by its path.
     pub absent: BTreeMap<String, String>,
 }
@@ -495,6 +513,26 @@ pub struct Quality {
     pub perplexity: Quantity,
     /// Supplied or evaluated scores by name.
     pub scores: BTreeMap<String, Quantity>,
+}
+
+pub use super::aggregate::Aggregation;
+
+/// A sensor, or a model in the place of one, that energy was taken from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PowerSource {
+    /// `gpu0`, `cpu0`.
+    pub id: String,
+    /// `gpu`, `cpu`, `memory`, `module`.
+    pub component: Component,
+    /// As people know the device.
+    pub name: String,
+    /// `measured` or `modelled`.
+    pub how: How,
+    /// UUID or path of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Whether the total energy sums it.
+    pub in_total: bool,
 }
 
 /// The published JSON Schema of [`RunResult`].

@@ -22,6 +22,7 @@ mod otlp;
 mod plot;
 mod prometheus_push;
 mod prometheus_scrape;
+mod results;
 mod resume;
 mod secrets;
 mod served_kinds;

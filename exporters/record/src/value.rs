@@ -50,7 +50,9 @@ pub struct Uncertainty {
 /// A confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Interval {
+    /// Its lower end, in the unit of the value.
     pub low: f64,
+    /// Its upper end, in the unit of the value.
     pub high: f64,
     /// Confidence level, from 0 to 1.
     pub level: f64,
@@ -61,10 +63,14 @@ pub struct Interval {
 /// `value` is absent exactly where `reason` says why.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quantity {
+    /// The number, in the unit of the field that it stands in.
     pub value: Option<f64>,
+    /// How it was obtained.
     pub how: Option<How>,
+    /// How far it may be off, by what is known of sensors, sampling and scatter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uncertainty: Option<Uncertainty>,
+    /// Over the cycles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
     /// The formula or estimator, by name.

@@ -338,6 +338,8 @@ pub(super) fn of(cycles: &[&Facts]) -> Made {
             process_peak_bytes: None,
         },
         sampling: Sampling::default(),
+        engine: BTreeMap::new(),
+        engine_latency: BTreeMap::new(),
         absent,
     };
     Made {

@@ -41,3 +41,42 @@ fn a_run_without_a_cycle() {
     fits(&text);
     insta::assert_snapshot!(text);
 }
+
+#[test]
+fn what_the_engine_says_stands_in_the_report() {
+    let mut result = result_of(&golden_data());
+    let before = render(&result);
+    assert!(!before.contains("What the engine says"), "it says nothing");
+    let engine = &mut result.numbers.engine;
+    let said = |value| lem_record::Quantity::new(value, lem_record::How::Reported);
+    engine.insert("engine.acceptance".into(), said(0.625));
+    engine.insert("engine.preemptions".into(), said(3.0));
+    engine.insert("engine.queue".into(), said(0.0125));
+    engine.insert(
+        "engine.prefix_hits".into(),
+        lem_record::Quantity::absent("the server does not tell it"),
+    );
+    let lag = crate::results::Distribution {
+        mean: Some(0.25),
+        count: 7,
+        ..Default::default()
+    };
+    result
+        .numbers
+        .engine_latency
+        .insert("client.lag".into(), lag);
+    let told = render(&result);
+    fits(&told);
+    for line in [
+        "engine.acceptance",
+        "62.5 %",
+        "12.50 ms",
+        "3.000",
+        "reported",
+        "engine.prefix_hits: the server does not tell it",
+        "client.lag",
+        "0.2500 ms",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+}
