@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 use lem_record::catalogue;
 use serde_json::Value;
 
+use super::table::TABLE;
+
 /// How a metric stands in a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -26,260 +28,6 @@ pub struct Metric {
     /// Of the catalogue, where it has one.
     pub id: Option<&'static str>,
 }
-
-const Q: Shape = Shape::Quantity;
-const P: Shape = Shape::Plain;
-
-/// Title, path, unit, shape, catalogue id.
-const TABLE: &[(&str, &str, &str, Shape, &str)] = &[
-    ("Duration", "duration_s", "s", P, "run.duration"),
-    ("Prefill time", "prefill_time_ms", "ms", P, "time.prefill"),
-    ("Decode time", "decode_time_ms", "ms", P, "time.decode"),
-    ("Other time", "other_time_ms", "ms", P, "time.other"),
-    (
-        "Prefill rate",
-        "prefill_tokens_per_sec",
-        "tokens/s",
-        P,
-        "throughput.prefill",
-    ),
-    (
-        "Decode rate",
-        "decode_tokens_per_sec",
-        "tokens/s",
-        P,
-        "throughput.decode",
-    ),
-    (
-        "Output rate",
-        "throughput.total_tokens_per_sec",
-        "tokens/s",
-        P,
-        "throughput.total",
-    ),
-    (
-        "Request rate",
-        "throughput.requests_per_sec",
-        "requests/s",
-        P,
-        "throughput.requests",
-    ),
-    (
-        "TTFT, mean",
-        "latency.ttft_ms.mean",
-        "ms",
-        P,
-        "latency.ttft",
-    ),
-    ("TTFT, p50", "latency.ttft_ms.p50", "ms", P, ""),
-    ("TTFT, p90", "latency.ttft_ms.p90", "ms", P, ""),
-    ("TTFT, p99", "latency.ttft_ms.p99", "ms", P, ""),
-    ("ITL, mean", "latency.itl_ms.mean", "ms", P, "latency.itl"),
-    ("ITL, p99", "latency.itl_ms.p99", "ms", P, ""),
-    (
-        "TPOT, mean",
-        "latency.tpot_ms.mean",
-        "ms",
-        P,
-        "latency.tpot",
-    ),
-    ("TPOT, p99", "latency.tpot_ms.p99", "ms", P, ""),
-    ("E2E, mean", "latency.e2e_ms.mean", "ms", P, "latency.e2e"),
-    ("E2E, p99", "latency.e2e_ms.p99", "ms", P, ""),
-    (
-        "Queue, mean",
-        "latency.queue_ms.mean",
-        "ms",
-        P,
-        "latency.queue",
-    ),
-    ("Energy", "total_energy_j", "J", Q, "energy.total"),
-    ("Energy, GPU", "energy_components.gpu", "J", Q, "energy.gpu"),
-    ("Energy, CPU", "energy_components.cpu", "J", Q, "energy.cpu"),
-    (
-        "Energy, memory",
-        "energy_components.memory",
-        "J",
-        Q,
-        "energy.memory",
-    ),
-    (
-        "Energy, prefill",
-        "prefill_energy_j",
-        "J",
-        Q,
-        "energy.prefill",
-    ),
-    ("Energy, decode", "decode_energy_j", "J", Q, "energy.decode"),
-    ("Energy, other", "other_energy_j", "J", Q, "energy.other"),
-    (
-        "Energy above idle",
-        "total_energy_corrected_j",
-        "J",
-        Q,
-        "energy.total_corrected",
-    ),
-    (
-        "Prefill above idle",
-        "prefill_energy_corrected_j",
-        "J",
-        Q,
-        "energy.prefill_corrected",
-    ),
-    (
-        "Decode above idle",
-        "decode_energy_corrected_j",
-        "J",
-        Q,
-        "energy.decode_corrected",
-    ),
-    (
-        "Other above idle",
-        "other_energy_corrected_j",
-        "J",
-        Q,
-        "energy.other_corrected",
-    ),
-    (
-        "Energy above bare",
-        "total_energy_above_bare_j",
-        "J",
-        Q,
-        "energy.total_above_bare",
-    ),
-    (
-        "Energy per output token",
-        "energy_per_output_token_j",
-        "J",
-        Q,
-        "energy.per_output_token",
-    ),
-    (
-        "Energy per input token",
-        "energy_per_input_token_j",
-        "J",
-        Q,
-        "energy.per_input_token",
-    ),
-    (
-        "Energy per request",
-        "energy_per_request_j",
-        "J",
-        Q,
-        "energy.per_request",
-    ),
-    (
-        "Energy-delay product",
-        "energy_delay_product_js",
-        "J s",
-        Q,
-        "energy.delay_product",
-    ),
-    ("Mean power", "power.mean_w", "W", Q, "power.mean"),
-    ("Peak power", "power.peak_w", "W", Q, "power.peak"),
-    ("Prefill power", "power.prefill_w", "W", Q, "power.prefill"),
-    ("Decode power", "power.decode_w", "W", Q, "power.decode"),
-    ("Idle power", "baseline_power_w", "W", Q, "baseline.power"),
-    (
-        "Parking power",
-        "baseline.parking_w",
-        "W",
-        Q,
-        "baseline.parking",
-    ),
-    ("Idle share", "baseline.ratio", "", Q, "baseline.ratio"),
-    (
-        "Tokens per joule",
-        "efficiency.tokens_per_joule",
-        "tokens/J",
-        Q,
-        "efficiency.tokens_per_joule",
-    ),
-    (
-        "FLOPs per joule",
-        "efficiency.flops_per_joule",
-        "FLOP/J",
-        Q,
-        "efficiency.flops_per_joule",
-    ),
-    (
-        "FLOPs, estimated",
-        "flops.estimated",
-        "FLOP",
-        Q,
-        "flops.estimated",
-    ),
-    (
-        "FLOPs, measured",
-        "flops.measured",
-        "FLOP",
-        Q,
-        "flops.measured",
-    ),
-    ("FLOP rate", "flops.rate", "FLOP/s", Q, "flops.rate"),
-    ("MFU", "flops.mfu", "", Q, "flops.mfu"),
-    ("MBU", "flops.mbu", "", Q, "flops.mbu"),
-    ("CO2e", "carbon.emissions_g", "g", Q, "carbon.emissions"),
-    (
-        "Carbon intensity",
-        "carbon.intensity_g_per_kwh",
-        "g/kWh",
-        Q,
-        "carbon.intensity",
-    ),
-    ("Cost", "cost.total_usd", "USD", Q, "cost.total"),
-    (
-        "Cost per million tokens",
-        "cost.usd_per_million_tokens",
-        "USD",
-        Q,
-        "cost.per_mtoken",
-    ),
-    (
-        "Peak memory, GPU",
-        "memory.gpu_peak_bytes",
-        "B",
-        P,
-        "memory.gpu_peak",
-    ),
-    (
-        "Peak memory, process",
-        "memory.process_peak_bytes",
-        "B",
-        P,
-        "memory.process_peak",
-    ),
-    ("Input tokens", "tokens.input", "", P, "tokens.input"),
-    ("Output tokens", "tokens.output", "", P, "tokens.output"),
-    (
-        "Requests answered",
-        "requests.answered",
-        "",
-        P,
-        "run.requests",
-    ),
-    (
-        "Requests failed",
-        "requests.failed",
-        "",
-        P,
-        "run.requests_failed",
-    ),
-    (
-        "Largest sampling gap",
-        "sampling.max_gap_s",
-        "s",
-        P,
-        "sampling.max_gap",
-    ),
-    (
-        "Perplexity",
-        "quality.perplexity",
-        "",
-        Q,
-        "quality.perplexity",
-    ),
-];
 
 /// Ids that stand under another name than their own, beside those of the table.
 const OTHER_IDS: &[(&str, &str)] = &[("run.cycles", "num_cycles")];
@@ -357,7 +105,7 @@ pub fn metrics(results: &[&Value]) -> Vec<Metric> {
             title: title_of(name),
             path: format!("engine.{name}"),
             unit: known.map_or("", |k| plain_unit(k.unit)),
-            shape: Q,
+            shape: Shape::Quantity,
             id: known.map(|k| k.id),
         });
     }
@@ -367,7 +115,7 @@ pub fn metrics(results: &[&Value]) -> Vec<Metric> {
                 title: format!("{}, {quantile}", title_of(name)),
                 path: format!("engine_latency.{name}.{quantile}"),
                 unit: "ms",
-                shape: P,
+                shape: Shape::Plain,
                 id: None,
             });
         }
@@ -377,7 +125,7 @@ pub fn metrics(results: &[&Value]) -> Vec<Metric> {
             title: format!("Score {name}"),
             path: format!("quality.scores.{name}"),
             unit: "",
-            shape: Q,
+            shape: Shape::Quantity,
             id: None,
         });
     }

@@ -7,8 +7,9 @@
 mod flatten;
 mod metrics;
 mod names;
+mod table;
 
 pub use flatten::{flatten, left_out, of_value};
 pub use metrics::{Metric, Shape, metrics, of_catalogue};
 pub(crate) use metrics::{at, number};
-pub use names::{Known, Resolved, deprecated_name};
+pub use names::{Known, Resolved};

@@ -20,11 +20,6 @@ const ANYTHING: &[&str] = &["exports.", "thermal.", "legacy."];
 /// Short names.
 const SHORT: &[(&str, &str)] = &[("id", "run_id")];
 
-/// The name of today for one of version 2.
-pub fn deprecated_name(name: &str) -> Option<&'static str> {
-    legacy_names::lookup(name)?.new_path()
-}
-
 /// The fields that there are: those of the schema, and those that these runs have.
 #[derive(Debug, Default)]
 pub struct Known {
@@ -94,9 +89,8 @@ impl Known {
         }
         match legacy_names::deprecation(name) {
             Some((Some(new), note)) => {
-                let path = new.to_owned();
                 return Ok(Resolved {
-                    path,
+                    path: new.to_owned(),
                     note: Some(note),
                 });
             }

@@ -170,9 +170,9 @@ fn result(
         provenance: levels.provenance(),
         environment: levels.environment(),
         thermal: None,
-        aggregation: None,
-        sources: Vec::new(),
         tags: BTreeMap::new(),
+        sources: Vec::new(),
+        aggregation: None,
         num_cycles: u32::try_from(cycles.len()).unwrap_or(u32::MAX),
         numbers: made.numbers,
         phase_estimates: PhaseEstimates {

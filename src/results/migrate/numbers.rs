@@ -269,6 +269,8 @@ pub(super) fn of(cycles: &[&Facts]) -> Made {
     let phase = || Quantity::absent(NO_PHASES);
     let idle = || Quantity::absent(NO_IDLE);
     let numbers = Numbers {
+        engine: BTreeMap::new(),
+        engine_latency: BTreeMap::new(),
         duration_s,
         prefill_time_ms: None,
         decode_time_ms: None,
@@ -338,8 +340,6 @@ pub(super) fn of(cycles: &[&Facts]) -> Made {
             process_peak_bytes: None,
         },
         sampling: Sampling::default(),
-        engine: BTreeMap::new(),
-        engine_latency: BTreeMap::new(),
         absent,
     };
     Made {
