@@ -115,8 +115,8 @@ pub const FIELDS: &[OldField] = &[
     // Tokens and time.
     anew(
         "inference_metrics.total_tokens",
-        "tokens",
-        "input and output are counted apart",
+        "tokens.output",
+        "input and output are counted apart: `tokens.input` is beside it",
     ),
     moved(
         "inference_metrics.input_tokens",
@@ -314,8 +314,8 @@ pub const FIELDS: &[OldField] = &[
     kept("aggregation", "what it verified is in the notes"),
     anew(
         "total_tokens",
-        "tokens",
-        "input and output are counted apart",
+        "tokens.output",
+        "input and output are counted apart: `tokens.input` is beside it",
     ),
     moved(
         "total_energy_j",

@@ -89,7 +89,7 @@ fn runs_are_listed_filtered_and_in_every_format() {
     );
     let old = results(&bench, &["list", "--columns", "avg_energy_per_token_j"], 0);
     assert!(
-        stderr(&old).contains("energy_per_output_token_j now"),
+        stderr(&old).contains("is now `energy_per_output_token_j`"),
         "{}",
         stderr(&old)
     );

@@ -3,11 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use std::path::PathBuf;
+
 use crate::cli::AggregateArgs;
 use crate::command::{Exit, Failure, Outcome, json, say, show};
 use crate::results::aggregate::{self, Options, sweep};
 use crate::results::grid::GridFormat;
 use crate::results::{RunResult, show as report, store};
+use crate::sweep::plan::PLAN_FILE;
 
 pub fn aggregate(args: &AggregateArgs) -> Outcome {
     if let Some(id) = &args.sweep {
@@ -70,7 +73,18 @@ fn told(result: &RunResult) -> String {
     out
 }
 
-/// A sweep's points in one table.
+/// The folder of the sweep's plan, where it was brought along.
+fn folder_of(id: &str, folders: &[PathBuf]) -> Option<PathBuf> {
+    let both = folders.iter().flat_map(|f| [f.clone(), f.join(id)]);
+    let named = |folder: &PathBuf| {
+        let name = folder.canonicalize().ok();
+        name.is_some_and(|f| f.file_name().is_some_and(|name| name == id))
+    };
+    both.filter(named)
+        .find(|folder| folder.join(PLAN_FILE).is_file())
+}
+
+/// A sweep's points in one table, and the run that the sinks show them under.
 fn points(id: &str, args: &AggregateArgs) -> Outcome {
     let folders = if args.run.is_empty() {
         vec![super::runs_folder(args.runs.as_deref())?]
@@ -89,6 +103,20 @@ fn points(id: &str, args: &AggregateArgs) -> Outcome {
             "warning: {} points did not finish; lem sweep --resume goes on with them",
             found.unfinished
         ));
+    }
+    if let Some(sweep) = folder_of(id, &folders) {
+        let adopted = crate::command::sweep::adopt(&sweep, &found.points)?;
+        for owed in adopted.owed {
+            say(&format!(
+                "warning: a point could not be shown below its sweep: {owed}. The same command tries again"
+            ));
+        }
+        if adopted.marked > 0 {
+            say(&format!(
+                "{} points are shown below their sweep at the sinks",
+                adopted.marked
+            ));
+        }
     }
     if !found.missing.is_empty() {
         say(&format!(

@@ -110,10 +110,6 @@ impl Experiment {
         })
     }
 
-    pub fn folder(&self) -> &Path {
-        self.spool.folder()
-    }
-
     /// Cycles that are finished, those of earlier processes included.
     pub const fn done(&self) -> u32 {
         self.done

@@ -161,7 +161,6 @@ fn read(path: &Path) -> Result<Plan, Failure> {
 
 /// Makes the sweep's own run of its points' folders, or renews it, and shows these points below
 /// it at the sinks. It measures nothing: for `lem results aggregate`, after an array has ended.
-#[allow(dead_code, reason = "lem results aggregate is to call it")]
 pub fn adopt(sweep: &Path, points: &[PathBuf]) -> Result<adopt::Adopted, Failure> {
     let plan = read(&sweep.join(PLAN_FILE))?;
     let first = plan.point(0).map_err(|e| Failure::usage(e.to_string()))?;
