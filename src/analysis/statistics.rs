@@ -73,6 +73,10 @@ impl Pairs {
         self.num.len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.num.is_empty()
+    }
+
     pub fn value(&self) -> Option<f64> {
         ratio(self.num.iter().sum(), self.den.iter().sum())
     }

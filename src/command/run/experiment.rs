@@ -170,10 +170,8 @@ impl Experiment {
         if let Some(enough) = &enough {
             enough.tell(&self.spool);
         }
-        if matches!(ended, Ok(Ended::Complete)) {
-            if last && config.profiling.enabled {
-                profile::run(prepared.engine.as_mut(), &plan.work, &self.spool, cancel);
-            }
+        if last && config.profiling.enabled && matches!(ended, Ok(Ended::Complete)) {
+            profile::run(prepared.engine.as_mut(), &plan.work, &self.spool, cancel);
         }
         if let Some(warning) = prepared.shared.as_ref().and_then(|shared| shared.after()) {
             self.spool.record(Record::Warning(warning));
