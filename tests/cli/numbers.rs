@@ -213,7 +213,9 @@ fn phases_by_extra_rounds_where_they_are_asked_for() {
         // The rounds are in the log and nowhere else.
         let records = records(&run_dir(&result));
         let rounds: Vec<&Value> = of_kind(&records, "rounds_finished").collect();
-        assert_eq!(rounds.len(), if method == "looped" { 1 } else { 8 });
+        // On a slow machine each rest of a loop is measured once.
+        let expected = if method == "looped" { 2..=4 } else { 8..=8 };
+        assert!(expected.contains(&rounds.len()), "{}", rounds.len());
         for round in &rounds {
             let ends = round["round_ends_ns"].as_array().unwrap().len() as u64;
             let requests = result["requests"]["answered"].as_u64().unwrap()

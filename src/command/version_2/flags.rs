@@ -102,14 +102,16 @@ pub(crate) const FLAGS: &[Flag] = &[
         RUN,
         "quantization",
         None,
-        Now::Gone("`pytorch.load_in_4bit` and `load_in_8bit` say it"),
+        Now::Refused(
+            "set `pytorch.load_in_4bit` or `pytorch.load_in_8bit` instead, or name a quantised model",
+        ),
     ),
     flag(
         RUN,
         "num-processes",
         None,
-        Now::Gone(
-            "lem measures one process; a server shares a model between GPUs by its own options",
+        Now::Refused(
+            "lem measures one process; a server shares a model between GPUs by its own options, and `lem results aggregate` brings several runs together",
         ),
     ),
     flag(
@@ -263,6 +265,11 @@ pub(super) fn translate(
         };
         let old = format!("--{}", flag.long);
         let value = match (flag.takes_value, value) {
+            (false, Some(value)) if text.starts_with("--") => {
+                return Err(format!(
+                    "`{old}` takes no value, and has {value}: leave it out"
+                ));
+            }
             (false, _) => OsString::new(),
             (true, Some(value)) => value.into(),
             (true, None) => words

@@ -204,7 +204,12 @@ pub(super) fn of(cycles: &[&Facts]) -> Made {
         }
     }
 
-    let mut plain = |path: &str, told: Told| match told.and_then(finite) {
+    // A sum over nothing is no 0 that anybody told.
+    let some = |told: Told| match cycles.is_empty() {
+        true => Err("the file holds no cycle".to_owned()),
+        false => told,
+    };
+    let mut plain = |path: &str, told: Told| match some(told).and_then(finite) {
         Ok(value) => Some(value),
         Err(why) => {
             absent.insert(path.to_owned(), why);

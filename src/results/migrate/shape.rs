@@ -31,6 +31,16 @@ pub(super) fn shape(document: &Value) -> Result<OldShape, Refused> {
             "it is a result of version 3 already",
         ));
     }
+    for (list, items) in lists(map) {
+        if items > MOST_ITEMS {
+            return Err(Refused::new(
+                Why::Hostile,
+                format!(
+                    "{list} has {items} items, more than any result of version 2 (at most {MOST_ITEMS})"
+                ),
+            ));
+        }
+    }
     if map.contains_key("measurement_config_hash")
         && has_any(map, &["experiment_id", "total_energy_j", "total_tokens"])
     {
@@ -49,6 +59,28 @@ pub(super) fn shape(document: &Value) -> Result<OldShape, Refused> {
         Why::Foreign,
         "it is JSON, but has the shape of no result of version 2: neither process_index with metrics, nor aggregation with total_inference_time_sec, nor statistics with cycle_results, nor measurement_config_hash",
     ))
+}
+
+/// Processes and cycles each become a result of some kilobytes: a small file of empty ones
+/// must not take the machine's memory.
+const MOST_ITEMS: usize = 4096;
+
+/// The lists of parts that are results themselves, and how many parts all of a kind are.
+fn lists(map: &Map<String, Value>) -> [(&'static str, usize); 2] {
+    let items = |map: &Map<String, Value>, key: &str| {
+        map.get(key).and_then(Value::as_array).map_or(0, Vec::len)
+    };
+    let cycles = map.get("cycle_results").and_then(Value::as_array);
+    let within = cycles
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .map(|cycle| items(cycle, "process_results"))
+        .sum::<usize>();
+    [
+        ("cycle_results", items(map, "cycle_results")),
+        ("process_results", items(map, "process_results") + within),
+    ]
 }
 
 fn has_any(map: &Map<String, Value>, keys: &[&str]) -> bool {

@@ -51,8 +51,10 @@ pub fn find(given: &[PathBuf], out: &Path) -> Result<Found, Failure> {
     }
     found.common = common.unwrap_or_default();
     let mut seen: BTreeSet<PathBuf> = folders.iter().cloned().collect();
+    let given = seen.clone();
     while let Some(folder) = folders.pop() {
-        if out.as_ref() == Some(&folder) {
+        // What was written before is no input; a folder that was named is, whatever else it is.
+        if out.as_ref() == Some(&folder) && !given.contains(&folder) {
             continue;
         }
         if let Err(error) = search(&folder, &mut found, &mut folders, &mut seen) {
