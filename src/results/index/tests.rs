@@ -170,7 +170,7 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
     texts.push(
         String::from_utf8(whole.clone())
             .unwrap()
-            .replacen("\"lem_index\":2", "\"lem_index\":9", 1)
+            .replacen("\"lem_index\":3", "\"lem_index\":9", 1)
             .into_bytes(),
     );
     texts.push(
