@@ -79,7 +79,7 @@ fn many(runs: usize) {
 }
 
 fn open(folder: &Path) -> Result<Index, Failure> {
-    if results::index::of_folder(folder).is_some() {
+    if results::index::of_folder(folder).is_some() && !results::index::is_sweep(folder) {
         return Err(Failure::usage(format!(
             "{0} is the folder of one run. Give the folder that holds it, or use lem results show {0}",
             folder.display()

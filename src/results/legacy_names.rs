@@ -467,6 +467,22 @@ pub const FIELDS: &[OldField] = &[
     ),
 ];
 
+impl OldField {
+    /// Whether the new field has the very value, in the same unit: what was compared with
+    /// the old one can be compared with it. A note tells of a difference, but for these.
+    pub fn is_same(&self) -> bool {
+        const NO_DIFFERENCE: &[&str] = &["", "as version 2 named it", "0 is absent"];
+        const OF_ANOTHER_KIND: &[&str] =
+            &["warnings", "provenance", "config", "environment.processes"];
+        match self.fate {
+            Fate::Moved { to, note } => {
+                NO_DIFFERENCE.contains(&note) && !OF_ANOTHER_KIND.contains(&to)
+            }
+            Fate::Recomputed { .. } | Fate::Kept { .. } => false,
+        }
+    }
+}
+
 /// The row of a field by its path without the indices of lists.
 pub fn exact(path: &str) -> Option<&'static OldField> {
     FIELDS.iter().find(|row| row.old == path)

@@ -260,3 +260,84 @@ fn several_results_are_rebuilt() {
         .to_vec();
     assert_eq!(ids, [id(&first), id(&second)]);
 }
+
+/// What lies in a folder of results, by name.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn no_link_leads_to_what_is_removed() {
+    let (bench, [first, second]) = two();
+    let runs = bench.path().join("lem-runs");
+    let away = bench.path().join("away");
+    std::fs::create_dir(&away).unwrap();
+    let kept = away.join(id(&second));
+    std::fs::rename(&second, &kept).unwrap();
+    let before = names(&kept);
+    std::os::unix::fs::symlink(&kept, runs.join("link")).unwrap();
+    std::os::unix::fs::symlink(&away, runs.join("others")).unwrap();
+    for link in ["lem-runs/link", "lem-runs/link/", "lem-runs/link/."] {
+        let refused = stderr(&results(&bench, &["rm", link, "--yes"], 1));
+        assert!(refused.contains("is a link"), "{link}: {refused}");
+    }
+    // By a condition neither the link nor what lies behind a link.
+    let told = results(&bench, &["rm", "--filter", "name=second", "--yes"], 0);
+    assert!(stderr(&told).contains("behind a link"), "{}", stderr(&told));
+    assert_eq!(names(&kept), before);
+    std::fs::write(runs.join("notes"), "").unwrap();
+    results(&bench, &["rm", "lem-runs/notes", "--yes"], 2);
+    // The same run by two ways is one.
+    let twice = format!("lem-runs/{0}/", id(&first));
+    let told = stderr(&results(&bench, &["rm", "first", &twice, "--yes"], 0));
+    assert!(
+        told.contains("Removed 1 of 1 run") && !first.exists(),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_sweep_goes_with_its_points_unless_one_is_in_use() {
+    let (bench, [first, second]) = two();
+    // The first as a sweep's parent, the second as its point.
+    std::fs::write(first.join("plan.json"), "{}").unwrap();
+    std::fs::create_dir(first.join("points")).unwrap();
+    let point = first.join("points").join(id(&second));
+    std::fs::rename(&second, &point).unwrap();
+    assert_eq!(rows(&bench, &["list"]).len(), 2);
+    let sweep = format!("lem-runs/{}", id(&first));
+    let lock = std::fs::File::open(point.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let refused = stderr(&results(&bench, &["rm", &sweep, "--yes"], 1));
+    assert!(
+        refused.contains("its point") && refused.contains("in use"),
+        "{refused}"
+    );
+    assert!(point.exists());
+    drop(lock);
+    let told = stderr(&results(
+        &bench,
+        &["rm", "--filter", "status=finished", "--yes"],
+        0,
+    ));
+    assert!(
+        told.contains("1 points go with it") && told.contains("Removed 1 of 1 run"),
+        "{told}"
+    );
+    assert!(!first.exists());
+}
+
+#[test]
+fn a_condition_on_an_old_name_in_another_unit_removes_nothing() {
+    let (bench, [first, second]) = two();
+    let args = ["rm", "--filter", "emissions_kg_co2<1000", "--yes"];
+    let refused = stderr(&results(&bench, &args, 2));
+    assert!(refused.contains("carbon.emissions_g, in g"), "{refused}");
+    assert!(first.exists() && second.exists());
+    results(&bench, &["list", "--sort", "emissions_kg_co2"], 0);
+}

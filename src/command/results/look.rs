@@ -7,6 +7,7 @@ use lem_record::RunStatus;
 
 use crate::analysis::{RunData, analyse};
 use crate::command::{Failure, say};
+use crate::results::index::is_current;
 use crate::results::{self, RunResult, store};
 
 /// The result that was written, else what the log allows.
@@ -14,7 +15,8 @@ pub fn look(run: &Path) -> Result<RunResult, Failure> {
     if run.is_file() {
         return store::read_file(run).map_err(|error| Failure::failed(error.to_string()));
     }
-    if run.join(store::RESULT_FILE).exists() {
+    // A result from before the run was resumed tells of a part of it only.
+    if is_current(run) {
         match store::read(run) {
             Ok(result) => return Ok(result),
             Err(error) => say(&format!("warning: {error}. Showing what the log says")),

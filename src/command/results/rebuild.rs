@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use lem_delivery::{Log, Standing};
+use lem_delivery::{Holder, Log, Standing, holder};
 
 use crate::cli::RebuildArgs;
 use crate::command::{Exit, Failure, Outcome, close, say};
@@ -50,7 +50,7 @@ fn all(args: &RebuildArgs) -> Result<Vec<PathBuf>, Failure> {
             folder.display()
         ))
     })?;
-    runs.retain(|run| of_folder(run).is_some());
+    runs.retain(|run| of_folder(run).is_some() && matches!(holder(run), Holder::Nobody));
     runs.sort();
     Ok(runs)
 }

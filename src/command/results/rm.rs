@@ -1,5 +1,6 @@
 //! `lem results rm`: removes runs, and nothing else.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use crate::cli::RmArgs;
 use crate::command::{Exit, Failure, Outcome, say};
 use crate::results::index::{self, RESULT_SUFFIX, of_folder};
 use crate::results::query::{self, Query, plain};
+use crate::sweep::plan::POINTS_FOLDER;
 
 /// A run that would be removed.
 struct Doomed {
@@ -26,7 +28,7 @@ pub fn rm(args: &RmArgs) -> Outcome {
         super::locate(&args.run, args.runs.as_deref())?
     };
     let (mut doomed, mut refused) = (Vec::new(), 0);
-    for path in paths {
+    for path in once(paths) {
         match look(&path) {
             Ok(told) => doomed.push(Doomed { path, told }),
             Err(why) => {
@@ -35,6 +37,16 @@ pub fn rm(args: &RmArgs) -> Outcome {
             }
         }
     }
+    // The points of a sweep that goes go with it.
+    let sweeps: Vec<PathBuf> = doomed
+        .iter()
+        .filter(|run| index::is_sweep(&run.path))
+        .map(|run| run.path.clone())
+        .collect();
+    doomed.retain(|run| {
+        let mut above = run.path.ancestors().skip(1);
+        !above.any(|folder| sweeps.iter().any(|sweep| sweep == folder))
+    });
     if doomed.is_empty() {
         say("Nothing to remove");
         return Ok(if refused > 0 {
@@ -95,6 +107,9 @@ fn chosen(args: &RmArgs) -> Result<Vec<PathBuf>, Failure> {
     };
     let answer =
         query::ask(&mut index, &query).map_err(|error| Failure::usage(error.to_string()))?;
+    for note in &answer.notes {
+        say(&format!("note: {note}"));
+    }
     let old = |started: Option<&Value>| {
         let Some(before) = before else { return true };
         // One whose age is not known is not old.
@@ -103,11 +118,71 @@ fn chosen(args: &RmArgs) -> Result<Vec<PathBuf>, Failure> {
             .and_then(|text| text.parse::<Timestamp>().ok());
         started.is_some_and(|started| started < before)
     };
+    // A sweep is as old as the youngest of its points: all go with it.
+    let mut young = BTreeSet::new();
+    if before.is_some() {
+        let read = index.rows(&["started".to_owned()], &mut |row| {
+            if let Some(sweep) = sweep_of(&row.path).filter(|_| !old(row.values.first())) {
+                young.insert(sweep.to_owned());
+            }
+        });
+        read.map_err(|error| {
+            Failure::failed(format!(
+                "the index of {} cannot be read: {error}",
+                folder.display()
+            ))
+        })?;
+    }
     let hits = answer
         .hits
         .into_iter()
-        .filter(|hit| old(hit.values.first()));
-    Ok(hits.map(|hit| folder.join(hit.path)).collect())
+        .filter(|hit| old(hit.values.first()) && !young.contains(&hit.path));
+    let paths: Vec<PathBuf> = hits.map(|hit| folder.join(hit.path)).collect();
+    let whole = folder.canonicalize().map_err(|error| {
+        Failure::failed(format!(
+            "the folder of runs {} cannot be read: {error}",
+            folder.display()
+        ))
+    })?;
+    // What a link leads to is not of this folder.
+    let (inside, outside): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| {
+        path.canonicalize()
+            .is_ok_and(|path| path != whole && path.starts_with(&whole))
+    });
+    for path in outside {
+        say(&format!(
+            "warning: {} is not within {} but behind a link, and stays. Name it to remove it",
+            path.display(),
+            folder.display()
+        ));
+    }
+    Ok(inside)
+}
+
+/// Below the folder of runs, the sweep that a path is a point of.
+fn sweep_of(path: &str) -> Option<&str> {
+    let (points, _) = path.rsplit_once('/')?;
+    points.strip_suffix(POINTS_FOLDER)?.strip_suffix('/')
+}
+
+/// Each path once, without a slash at its end, which would lead through a link.
+fn once(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    let mut all: Vec<PathBuf> = paths
+        .iter()
+        .map(|path| path.components().collect())
+        .collect();
+    all.retain(|path| {
+        // The same folder by two ways; a link is itself.
+        let parent = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Some(Path::new(".")),
+            parent => parent,
+        };
+        let place = parent.and_then(|p| p.canonicalize().ok());
+        let place = place.zip(path.file_name()).map(|(p, name)| p.join(name));
+        seen.insert(place.unwrap_or_else(|| path.clone()))
+    });
+    all
 }
 
 /// The moment that lies so long ago.
@@ -147,16 +222,51 @@ fn look(path: &Path) -> Result<String, String> {
         path.display(),
         field("status").unwrap_or_else(|| "unknown".into())
     );
-    if let Some(owed) = field("owed") {
-        told = format!(
-            "{told}\nwarning: it has not been delivered to {owed}; lem export {} delivers it first",
-            path.display()
-        );
+    let points = points(path);
+    if index::is_sweep(path) {
+        let runs = points.iter().filter(|p| of_folder(p).is_some()).count();
+        told = format!("{told}, a sweep: {runs} points go with it");
+    }
+    for run in std::iter::once(path).chain(points.iter().map(PathBuf::as_path)) {
+        if let Some(owed) = owed(run, if run == path { "it" } else { "its point" }) {
+            told = format!("{told}\n{owed}");
+        }
     }
     Ok(told)
 }
 
+fn owed(run: &Path, what: &str) -> Option<String> {
+    let fields = index::fields(run, true).all;
+    let (_, sinks) = fields.iter().find(|(path, _)| path == "owed")?;
+    Some(format!(
+        "warning: {what} has not been delivered to {}; lem export {} delivers it first",
+        plain(sinks),
+        run.display()
+    ))
+}
+
+/// The folders of a sweep's points, in order; none of any other run.
+fn points(path: &Path) -> Vec<PathBuf> {
+    if !index::is_sweep(path) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(path.join(POINTS_FOLDER)).into_iter().flatten();
+    let mut points: Vec<PathBuf> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect();
+    points.sort();
+    points
+}
+
 fn may_go(path: &Path) -> Result<(), String> {
+    if path.file_name().is_none() {
+        return Err(format!(
+            "{} has no name of its own, and stays. Name the run by its folder or id",
+            path.display()
+        ));
+    }
     let link = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
     if link {
         return Err(format!(
@@ -171,14 +281,27 @@ fn may_go(path: &Path) -> Result<(), String> {
             path.display()
         ));
     }
-    match holder(path) {
-        Holder::Process(pid) => Err(format!(
+    let by = |pid: Option<u32>| {
+        pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"))
+    };
+    if let Holder::Process(pid) = holder(path) {
+        return Err(format!(
             "{} is in use by {}, and stays",
             path.display(),
-            pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"))
-        )),
-        Holder::Nobody => Ok(()),
+            by(pid)
+        ));
     }
+    for point in points(path) {
+        if let Holder::Process(pid) = holder(&point) {
+            return Err(format!(
+                "{} stays: its point {} is in use by {}. Try again when that has ended",
+                path.display(),
+                point.display(),
+                by(pid)
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<(), String> {
@@ -194,14 +317,32 @@ fn remove(path: &Path) -> Result<(), String> {
     // Held while it goes, so that nobody begins with it.
     let _lock = RunLock::acquire(path).map_err(|error| error.to_string())?;
     may_go_locked(path)?;
+    let points = points(path);
+    let _locks = points
+        .iter()
+        .map(|point| RunLock::acquire(point))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("{} stays: {error}", path.display()))?;
     // Out of sight first: half a run is never seen.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let hidden = path.with_file_name(format!(".{name}.removed"));
-    let gone = match fs::rename(path, &hidden) {
-        Ok(()) => hidden,
-        Err(_) => path.to_owned(),
-    };
-    fs::remove_dir_all(gone).map_err(cannot)
+    if fs::rename(path, &hidden).is_err() {
+        return fs::remove_dir_all(path).map_err(cannot);
+    }
+    fs::remove_dir_all(&hidden).map_err(|error| {
+        // What is left is seen again, so that it can be removed by its name.
+        match fs::rename(&hidden, path) {
+            Ok(()) => format!(
+                "{} cannot be removed wholly: {error}. Check your rights to what is in it, and remove it again",
+                path.display()
+            ),
+            Err(_) => format!(
+                "{} cannot be removed wholly: {error}. What is left of it is {}; remove that by hand",
+                path.display(),
+                hidden.display()
+            ),
+        }
+    })
 }
 
 fn may_go_locked(path: &Path) -> Result<(), String> {

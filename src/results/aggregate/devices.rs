@@ -30,31 +30,66 @@ struct Reader<'a> {
     windows: Vec<Window>,
 }
 
-/// What makes two sources the same: the device, and what is read of it.
-type Key = (String, Component, Vec<String>);
+/// What makes two sources the same: the device, and what part of the machine it is. What is
+/// read of it is not: one process may read a counter, another only the power.
+type Key = (String, Component);
+
+const POWER: &str = "sample.power";
+const ENERGY: &str = "sample.energy";
 
 fn key(part: &Part, source: &Source) -> Key {
     let device = source.device.as_deref().unwrap_or(&source.id);
     // A GPU's UUID is one in the world; a path, and a model of a processor, one on its machine.
     let global = device.starts_with("GPU-") || device.starts_with("MIG-");
-    let place = if global {
-        String::new()
-    } else {
-        let boot = part.boot().or(part.host()).map(str::to_owned);
-        boot.unwrap_or_else(|| part.folder.display().to_string())
-    };
-    let mut columns: Vec<String> = source
-        .columns
-        .iter()
-        .filter(|c| matches!(c.metric.as_str(), "sample.power" | "sample.energy"))
-        .map(|c| c.metric.clone())
-        .collect();
-    columns.sort();
+    if global {
+        return (device.to_owned(), source.component);
+    }
+    let boot = part.boot().or(part.host()).map(str::to_owned);
+    let place = boot.unwrap_or_else(|| part.folder.display().to_string());
     (
         format!("{place}/{device}/{}", source.name),
         source.component,
-        columns,
     )
+}
+
+/// How good what is read is for an energy: a counter misses nothing between two readings.
+fn richness(samples: &SourceSamples) -> u8 {
+    let has = |metric: &str| samples.column(metric).is_some();
+    2 * u8::from(has(ENERGY)) + u8::from(has(POWER))
+}
+
+/// Readers of unequal columns as readers of equal ones. Where only some read a counter, the
+/// energy of the others is the integral of their power; what only some have besides is left out.
+fn alike(readers: &[Reader<'_>]) -> Option<Vec<SourceSamples>> {
+    let all = |metric: &str| {
+        let mut has = readers.iter().map(|r| r.samples.column(metric).is_some());
+        has.clone().all(|has| has) || !has.any(|has| has)
+    };
+    if all(ENERGY) && all(POWER) {
+        return None;
+    }
+    let common = |column: &ColumnSamples| match column.metric.as_str() {
+        POWER => all(POWER),
+        _ => true,
+    };
+    let one = |reader: &Reader<'_>| {
+        let mut samples = reader.samples.clone();
+        let template = samples.column(POWER).cloned();
+        if samples.column(ENERGY).is_none()
+            && !all(ENERGY)
+            && let (Some(curve), Some(column)) = (curve(&samples), template)
+        {
+            let values = samples.t_ns.iter().map(|t| curve.at(*t)).collect();
+            samples.columns.push(ColumnSamples {
+                metric: ENERGY.into(),
+                values,
+                ..column
+            });
+        }
+        samples.columns.retain(common);
+        samples
+    };
+    Some(readers.iter().map(one).collect())
 }
 
 pub fn merge(parts: &[Part]) -> Merged {
@@ -76,14 +111,17 @@ pub fn merge(parts: &[Part]) -> Merged {
             if readers.is_empty() {
                 order.push(key);
             }
-            // Two sources of one part are two sensors, whatever they are called.
-            if readers.iter().all(|reader| reader.part != index) {
-                readers.push(Reader {
-                    part: index,
-                    source,
-                    samples,
-                    windows: part.windows(),
-                });
+            let reader = Reader {
+                part: index,
+                source,
+                samples,
+                windows: part.windows(),
+            };
+            // Of two sources of one part that read the same, the one that reads more.
+            match readers.iter_mut().find(|reader| reader.part == index) {
+                Some(known) if richness(samples) > richness(known.samples) => *known = reader,
+                Some(_) => {}
+                None => readers.push(reader),
             }
         }
     }
@@ -103,7 +141,13 @@ pub fn merge(parts: &[Part]) -> Merged {
 }
 
 fn one(parts: &[Part], readers: &[Reader<'_>], merged: &mut Merged) {
-    let Some(first) = readers.first() else { return };
+    // The first of those that read most.
+    let richest = readers
+        .iter()
+        .rev()
+        .max_by_key(|reader| richness(reader.samples));
+    let Some(first) = richest else { return };
+    let alike = alike(readers);
     let taken = |id: &str| merged.sources.iter().any(|s| s.id == id);
     let own = &first.source.id;
     let id = std::iter::once(own.clone())
@@ -140,8 +184,26 @@ fn one(parts: &[Part], readers: &[Reader<'_>], merged: &mut Merged) {
     });
     let samples = match readers {
         [alone] => alone.samples.clone(),
-        several => stitch(several, &cover(several)),
+        several => {
+            let pieces = cover(several);
+            match &alike {
+                None => stitch(several, &pieces),
+                Some(alike) => {
+                    let equal = several.iter().zip(alike).map(|(reader, samples)| Reader {
+                        samples,
+                        windows: reader.windows.clone(),
+                        ..*reader
+                    });
+                    stitch(&equal.collect::<Vec<_>>(), &pieces)
+                }
+            }
+        }
     };
+    // What is told of the source is what is there.
+    source.columns.retain(|column| {
+        !matches!(column.metric.as_str(), POWER | ENERGY)
+            || samples.column(&column.metric).is_some()
+    });
     merged.samples.insert(id.clone(), samples);
     merged.read_in.insert(id, read_in);
     merged.sources.push(source);
@@ -154,7 +216,7 @@ struct Piece {
 }
 
 /// The union of all windows, cut so that each piece lies in a cycle of one reader: of those
-/// that are in a cycle, the one that stays in it longest.
+/// that are in a cycle, the one that reads most, and of these the one that stays in it longest.
 fn cover(readers: &[Reader<'_>]) -> Vec<Piece> {
     let all: Vec<(Window, usize)> = readers
         .iter()
@@ -168,7 +230,10 @@ fn cover(readers: &[Reader<'_>]) -> Vec<Piece> {
             let going_on = all
                 .iter()
                 .filter(|(w, _)| w.start_ns <= at && at < w.end_ns);
-            let Some((window, reader)) = going_on.max_by_key(|(w, _)| w.end_ns) else {
+            let Some((window, reader)) = going_on.max_by_key(|(w, n)| {
+                let richness = readers.get(*n).map_or(0, |r| richness(r.samples));
+                (richness, w.end_ns)
+            }) else {
                 break;
             };
             pieces.push(Piece {

@@ -138,6 +138,8 @@ fn started(first: &RunStarted, parts: &[Part], merged: &Merged) -> RunStarted {
     let tags = first
         .tags
         .iter()
+        // What lem itself says of a run, such as of which sweep it is a point, it says of that run.
+        .filter(|(key, _)| !key.starts_with("lem."))
         .filter(|(key, value)| all().all(|s| s.tags.get(*key) == Some(*value)));
     let tags: BTreeMap<String, String> = tags.map(|(k, v)| (k.clone(), v.clone())).collect();
     let environment = if all().all(|s| {

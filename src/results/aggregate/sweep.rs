@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use crate::results::grid::Grid;
-use crate::results::index::Index;
+use crate::results::index::{Index, RESULT_SUFFIX};
 use crate::results::query::plain;
 
 /// The tag that every point carries.
@@ -63,7 +63,8 @@ pub fn find(id: &str, folders: &[PathBuf], many: &mut dyn FnMut(usize)) -> Resul
         let mut index = Index::open(folder, many).map_err(cannot)?;
         let read = index.rows(&paths, &mut |row| {
             let of = |at: usize| row.values.get(at).map(plain).unwrap_or_default();
-            if of(0) != id || of(1) == "sweep" {
+            // A file is an aggregate or a migrated result: a point has a folder.
+            if of(0) != id || of(1) == "sweep" || row.path.ends_with(RESULT_SUFFIX) {
                 return;
             }
             let run = of(2);

@@ -213,6 +213,34 @@ fn counters_that_begin_anywhere_are_pieced_together() {
 }
 
 #[test]
+fn one_gpu_is_counted_once_whatever_each_process_reads_of_it() {
+    let counter = Process {
+        counter_from: Some(-500.0),
+        cycles: &[(0.0, 10.0)],
+        ..ONE
+    };
+    let power = Process {
+        cycles: &[(6.0, 16.0)],
+        ..TWO
+    };
+    for order in [[&counter, &power], [&power, &counter]] {
+        let both = aggregate(&order);
+        let how = both.aggregation.as_ref().unwrap();
+        assert_eq!(how.devices.len(), 1, "{:?}", how.devices);
+        assert_eq!(how.devices[0].runs.len(), 2);
+        assert!(how.devices[0].difference.unwrap() < 1e-3);
+        near(total(&both), between(0.0, 16.0), 1e-3);
+    }
+    // Before, after, and with a pause between, in which nobody looked.
+    let later = Process {
+        cycles: &[(12.0, 16.0)],
+        ..TWO
+    };
+    let both = aggregate(&[&counter, &later]);
+    near(total(&both), between(0.0, 10.0) + between(12.0, 16.0), 1e-3);
+}
+
+#[test]
 fn cycles_that_lie_across_each_other_are_one_stretch() {
     let shifted = Process {
         cycles: &[(5.0, 13.0), (20.0, 25.0)],

@@ -11,25 +11,24 @@ use crate::results::{PowerSource, RunResult};
 /// where the result does not tell them.
 pub fn of(result: &RunResult) -> Option<BTreeSet<String>> {
     let summed = result.sources.iter().filter(|s| s.in_total);
-    let boards: BTreeSet<String> = summed.map(|source| board(source, result)).collect();
+    let boards: BTreeSet<String> = summed
+        .map(|source| board(source, result))
+        .collect::<Option<_>>()?;
     (!boards.is_empty()).then_some(boards)
 }
 
-fn board(source: &PowerSource, result: &RunResult) -> String {
+/// `None` where its machine is not known: two that are not known are not the same.
+fn board(source: &PowerSource, result: &RunResult) -> Option<String> {
     let device = source.device.as_deref().unwrap_or(&source.id);
     // A GPU's UUID is one in the world; a path in `/sys` is one on its machine.
     if device.starts_with("GPU-") || device.starts_with("MIG-") {
-        return device.to_owned();
+        return Some(device.to_owned());
     }
     let host = result
         .environment
         .pointer("/host/hostname")
         .and_then(Value::as_str);
-    format!(
-        "{}/{device}/{}",
-        host.unwrap_or("unknown host"),
-        source.name
-    )
+    Some(format!("{}/{device}/{}", host?, source.name))
 }
 
 /// What is to be said of the gain in the comparison of two runs.

@@ -193,7 +193,8 @@ fn of_power(metric: &Metric) -> bool {
     metric.shape == Shape::Quantity
         && (metric.unit.contains('J')
             || metric.unit.starts_with('W')
-            || metric.path.starts_with("carbon.emissions"))
+            || metric.path.starts_with("carbon.emissions")
+            || metric.path.starts_with("cost."))
 }
 
 fn one(metric: &Metric, (a, of_a): (&Value, &[f64]), b: &Value, gain: Gain) -> Compared {
@@ -204,7 +205,10 @@ fn one(metric: &Metric, (a, of_a): (&Value, &[f64]), b: &Value, gain: Gain) -> C
     let of_b = cycles(b, metric);
     if of_a.is_empty() || of_b.is_empty() {
         let both = mean_of(a, metric).zip(mean_of(b, metric));
-        let ratio = both.map(|(a, b)| b / a).filter(|r| r.is_finite());
+        let ratio = both
+            .filter(|(a, _)| *a > 0.0)
+            .map(|(a, b)| b / a)
+            .filter(|r| r.is_finite());
         let reason = if both.is_some() {
             "one value a run"
         } else {
@@ -214,6 +218,9 @@ fn one(metric: &Metric, (a, of_a): (&Value, &[f64]), b: &Value, gain: Gain) -> C
             ratio,
             ..without(reason)
         };
+    }
+    if crate::analysis::statistics::mean(of_a).is_some_and(|mean| mean <= 0.0) {
+        return without("the reference is not above 0");
     }
     let node = |of: &Value, pointer: &str| {
         fields::at(of, &metric.path)

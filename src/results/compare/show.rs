@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Comparison, Difference, Verdict};
 use crate::results::figures::range;
-use crate::results::grid::{Grid, GridFormat};
+use crate::results::grid::{Grid, GridFormat, escaped};
 use crate::results::show::wrapped;
 
 /// The keys that differ, a column a run.
@@ -39,10 +39,17 @@ pub fn metrics_grid(comparison: &Comparison, format: GridFormat) -> Grid {
             grid.columns.push(format!("{name} low"));
             grid.columns.push(format!("{name} high"));
             grid.columns.push(format!("{name} p adjusted"));
+        } else if comparison.runs.len() > 2 {
+            grid.columns.push(format!("{name} 95 % interval"));
         } else {
             grid.columns.push("95 % interval".into());
         }
-        grid.columns.push("verdict".into());
+        // Of several runs each has its own.
+        grid.columns.push(if comparison.runs.len() > 2 {
+            format!("{name} verdict")
+        } else {
+            "verdict".into()
+        });
     }
     for metric in &comparison.metrics {
         let mut row = vec![json!(metric.metric), json!(metric.unit)];
@@ -73,6 +80,11 @@ pub fn render(comparison: &Comparison, format: GridFormat) -> String {
         GridFormat::Json => serde_json::to_string_pretty(comparison).unwrap_or_default(),
         GridFormat::Csv => metrics.render(format),
         GridFormat::Table | GridFormat::Markdown | GridFormat::Latex => {
+            // Names come from outside.
+            let safe = |text: &str| match format {
+                GridFormat::Markdown => escaped(text),
+                _ => one_line(text),
+            };
             let mut out = String::new();
             let comment = if format == GridFormat::Latex {
                 "% "
@@ -82,12 +94,15 @@ pub fn render(comparison: &Comparison, format: GridFormat) -> String {
             for run in &comparison.runs {
                 let line = format!(
                     "{comment}{}: {} ({}), {} cycles",
-                    run.letter, run.name, run.run_id, run.cycles
+                    run.letter,
+                    safe(&run.name),
+                    safe(&run.run_id),
+                    run.cycles
                 );
                 let _ = writeln!(
                     out,
                     "{}{}",
-                    safe(&line),
+                    line,
                     if format == GridFormat::Markdown {
                         "  "
                     } else {
@@ -131,8 +146,7 @@ pub fn render(comparison: &Comparison, format: GridFormat) -> String {
     }
 }
 
-/// Names come from outside.
-fn safe(text: &str) -> String {
+fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()

@@ -86,6 +86,57 @@ fn the_gain_of_two_boards_is_in_the_interval() {
 }
 
 #[test]
+fn hosts_that_are_not_known_are_not_the_same_host() {
+    let unknown = |id: &str, watts: &[f64]| {
+        let mut result = run(id, watts);
+        result.environment = json!({"hosts": [{}, {}]});
+        result
+    };
+    let a = unknown("a", &[50.0, 50.1, 49.9, 50.05]);
+    let b = unknown("b", &[60.0, 60.1, 59.9, 60.05]);
+    let comparison = compare(&[a, b]).unwrap();
+    assert_eq!(
+        verdict(&comparison, "total_energy_j"),
+        Some(Verdict::NoDifferenceShown)
+    );
+    assert!(comparison.method[1].contains("do not tell by which"));
+}
+
+#[test]
+fn a_reference_that_is_not_above_zero_has_no_ratio() {
+    let mut a = run("a", &[50.0, 50.1, 49.9]);
+    for cycle in &mut a.cycles {
+        cycle.numbers.total_energy_j.value = Some(-1.0);
+    }
+    let comparison = compare(&[a, run("b", &[50.0, 50.1, 49.9])]).unwrap();
+    let row = comparison
+        .metrics
+        .iter()
+        .find(|m| m.path == "total_energy_j")
+        .unwrap();
+    assert_eq!(row.compared[0].ratio, None);
+    assert_eq!(
+        row.compared[0].reason.as_deref(),
+        Some("the reference is not above 0")
+    );
+}
+
+#[test]
+fn names_break_no_markdown_and_several_runs_have_columns_of_their_own() {
+    let of = |id: &str| run(id, &[50.0, 50.1, 49.9]);
+    let comparison = compare(&[of("[a](x)"), of("b_*"), of("c")]).unwrap();
+    let text = super::render(&comparison, GridFormat::Markdown);
+    assert!(
+        text.contains("\\[a\\](x)") && text.contains("b\\_\\*"),
+        "{text}"
+    );
+    let grid = super::metrics_grid(&comparison, GridFormat::Csv);
+    let columns: std::collections::BTreeSet<&String> = grid.columns.iter().collect();
+    assert_eq!(columns.len(), grid.columns.len(), "{:?}", grid.columns);
+    assert!(grid.columns.contains(&"C/A verdict".to_owned()));
+}
+
+#[test]
 fn a_single_cycle_and_a_run_that_was_killed_are_told() {
     let mut one = run("one", &[50.0]);
     one.status = lem_record::RunStatus::Killed;
@@ -126,6 +177,15 @@ fn measured_and_modelled_joules_are_not_judged() {
             .unwrap()
             .contains("modelled")
     );
+    // A cost is made of them.
+    let cost = super::Metric {
+        title: "Cost".into(),
+        path: "cost.total_usd".into(),
+        unit: "USD",
+        shape: super::Shape::Quantity,
+        id: None,
+    };
+    assert!(super::of_power(&cost));
 }
 
 #[test]

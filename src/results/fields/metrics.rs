@@ -62,6 +62,12 @@ pub fn of_catalogue(id: &str) -> Option<String> {
     })
 }
 
+/// The unit of a metric by its path.
+pub fn unit_of(path: &str) -> Option<&'static str> {
+    let row = TABLE.iter().find(|(_, known, ..)| *known == path);
+    row.map(|(_, _, unit, ..)| *unit)
+}
+
 /// The map of a result that holds it.
 fn told_by_engine(known: &catalogue::MetricDef) -> Option<&'static str> {
     let histogram = known.kind == lem_record::Kind::Histogram;

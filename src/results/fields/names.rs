@@ -5,10 +5,10 @@ use std::sync::LazyLock;
 
 use serde_json::Value;
 
-use super::metrics::of_catalogue;
+use super::metrics::{of_catalogue, unit_of};
 use crate::config::keys::keys;
 use crate::config::suggest;
-use crate::results::legacy_names;
+use crate::results::legacy_names::{self, OldField};
 use crate::results::v3::RunResult;
 
 static SCHEMA: LazyLock<Value> = LazyLock::new(|| schemars::schema_for!(RunResult).to_value());
@@ -32,6 +32,26 @@ pub struct Resolved {
     pub path: String,
     /// What to say of the name that was written.
     pub note: Option<String>,
+    /// False where the name was one of version 2 for another value, or in another unit.
+    pub same: bool,
+}
+
+impl Resolved {
+    /// Why a condition on this name would not mean what was meant; `None` where it does.
+    pub fn differs(&self, name: &str) -> Option<String> {
+        if self.same {
+            return None;
+        }
+        let unit = match unit_of(&self.path) {
+            Some("") | None => String::new(),
+            Some(unit) => format!(", in {unit}"),
+        };
+        let note = self.note.as_deref().unwrap_or_default();
+        Some(format!(
+            "a condition on {name} is not one on what took its place: {note}. Write the condition on {}{unit}",
+            self.path
+        ))
+    }
 }
 
 impl Known {
@@ -65,7 +85,13 @@ impl Known {
             .strip_suffix(".value")
             .filter(|q| !self.seen.contains(name) && self.has(q));
         let name = quantity.unwrap_or(name);
-        let plain = |path: String| Ok(Resolved { path, note: None });
+        let plain = |path: String| {
+            Ok(Resolved {
+                path,
+                note: None,
+                same: true,
+            })
+        };
         if self.seen.contains(name) {
             return plain(name.to_owned());
         }
@@ -92,6 +118,7 @@ impl Known {
                 return Ok(Resolved {
                     path: new.to_owned(),
                     note: Some(note),
+                    same: legacy_names::lookup(name).is_some_and(OldField::is_same),
                 });
             }
             Some((None, note)) => return Err(note),
@@ -287,6 +314,25 @@ mod tests {
         let old = known.resolve("avg_energy_per_token_j").unwrap();
         assert_eq!(old.path, "energy_per_output_token_j");
         assert!(old.note.unwrap().contains("energy_per_output_token_j"));
+    }
+
+    #[test]
+    fn a_condition_on_an_old_name_holds_only_where_value_and_unit_are_the_same() {
+        let known = Known::schema();
+        let differs = |name: &str| known.resolve(name).unwrap().differs(name);
+        for (name, new) in [
+            ("emissions_kg_co2", "carbon.emissions_g, in g"),
+            ("peak_memory_mb", "memory.gpu_peak_bytes, in B"),
+            ("experiment_id", "run_id"),
+            ("energy_tracking_failed", "total_energy_j, in J"),
+            ("avg_energy_per_token_j", "energy_per_output_token_j"),
+        ] {
+            let told = differs(name).unwrap_or_default();
+            assert!(told.contains(new), "{name}: {told}");
+        }
+        for name in ["gpu_energy_j", "backend_version", "status"] {
+            assert_eq!(differs(name), None, "{name}");
+        }
     }
 
     #[test]

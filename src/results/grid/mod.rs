@@ -2,6 +2,8 @@
 
 mod text;
 
+pub use text::escaped;
+
 use serde_json::{Map, Value};
 
 use super::figures::figure;
@@ -136,6 +138,27 @@ mod tests {
             text.contains("\\textbackslash{}input\\{/etc/passwd\\} \\$x\\textasciicircum{}2\\$ \\textasciitilde{} \\#1 \\{\\}"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn no_text_is_a_formula_or_an_argument_or_a_command() {
+        let mut grid = Grid::new("", &["a", "b"]);
+        for text in ["=1+1", "+1", "-1", "@x", "[2cm]", "*", "a\u{1b}[31m"] {
+            grid.rows.push(vec![json!(text), json!(-1.5)]);
+        }
+        let csv = grid.render(GridFormat::Csv);
+        for line in [
+            "'=1+1,-1.5",
+            "'+1,-1.5",
+            "'-1,-1.5",
+            "'@x,-1.5",
+            "a [31m,-1.5",
+        ] {
+            assert!(csv.lines().any(|l| l == line), "{line}: {csv}");
+        }
+        let tex = grid.render(GridFormat::Latex);
+        assert!(tex.contains("{[}2cm] & "), "{tex}");
+        assert!(tex.contains("{*} & "), "{tex}");
     }
 
     #[test]

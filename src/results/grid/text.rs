@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, TableComponent, presets};
 
+use serde_json::Value;
+
 use super::{Grid, cell};
 use crate::results::query::plain;
 
@@ -50,31 +52,39 @@ pub fn csv(grid: &Grid) -> String {
             .collect();
         let _ = write!(out, "{}\r\n", quoted.join(","));
     };
-    line(&mut grid.columns.iter().cloned());
+    line(&mut grid.columns.iter().map(|column| no_controls(column)));
     for row in &grid.rows {
-        line(&mut row.iter().map(plain));
+        line(&mut row.iter().map(|value| match value {
+            // A table opens what begins so as a formula.
+            Value::String(text) if text.starts_with(['=', '+', '-', '@']) => {
+                format!("'{}", no_controls(text))
+            }
+            value => no_controls(&plain(value)),
+        }));
     }
     out
 }
 
+/// Text that Markdown shows as it is.
+pub fn escaped(text: &str) -> String {
+    let mut safe = String::new();
+    for letter in one_line(text).chars() {
+        match letter {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '~' | '#' => {
+                safe.push('\\');
+                safe.push(letter);
+            }
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
 pub fn markdown(grid: &Grid) -> String {
     let mut out = String::new();
-    let escaped = |text: &str| {
-        let mut safe = String::new();
-        for letter in one_line(text).chars() {
-            match letter {
-                '<' => safe.push_str("&lt;"),
-                '>' => safe.push_str("&gt;"),
-                '&' => safe.push_str("&amp;"),
-                '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '~' | '#' => {
-                    safe.push('\\');
-                    safe.push(letter);
-                }
-                other => safe.push(other),
-            }
-        }
-        safe
-    };
     let _ = writeln!(
         out,
         "| {} |",
@@ -109,7 +119,13 @@ pub fn latex(grid: &Grid) -> String {
             text if text.is_empty() => "--".to_owned(),
             text => tex(&text),
         });
-        let _ = writeln!(out, "{} \\\\", joined(cells, " & "));
+        let row = joined(cells, " & ");
+        // After the end of a row these begin an argument of it.
+        let row = match row.chars().next() {
+            Some(first @ ('[' | '*')) => format!("{{{first}}}{}", row.get(1..).unwrap_or_default()),
+            _ => row,
+        };
+        let _ = writeln!(out, "{row} \\\\");
     }
     let _ = writeln!(out, "\\bottomrule\n\\end{{tabular}}");
     out
@@ -144,6 +160,17 @@ fn tex(text: &str) -> String {
 fn one_line(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+/// Lines stay lines; any other control character may be a command to a terminal.
+fn no_controls(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\r' | '\t' => c,
+            c if c.is_control() => ' ',
+            c => c,
+        })
         .collect()
 }
 

@@ -7,6 +7,7 @@ use lem_delivery::{Cursor, DELIVERY_FOLDER, Holder, Log, LogReader, holder};
 use lem_record::{Record, RunStatus};
 use serde_json::{Value, json};
 
+use super::scan::is_current;
 use crate::analysis::analyse;
 use crate::results::fields::{flatten, of_value};
 use crate::results::store::{self, RESULT_FILE};
@@ -14,6 +15,11 @@ use crate::results::{self};
 
 /// No result is nearly as large.
 const MOST_BYTES: u64 = 1 << 30;
+/// No run has as many fields for the index, nor as long ones: one that had would make the
+/// list of all slow, or impossible.
+const MOST_KEYS: usize = 20_000;
+const MOST_TEXT: usize = 4 << 20;
+const TOO_WIDE: &str = "it has more fields than any result";
 
 /// The scalars of one run by path.
 pub struct Fields {
@@ -25,37 +31,78 @@ pub struct Fields {
 /// The fields of a run's folder or of a result file. What cannot be read has a field
 /// `problem`, and no other.
 pub fn fields(path: &Path, brief: bool) -> Fields {
-    let mut all = Vec::new();
-    let mut put = |path: &str, value: &Value| all.push((path.to_owned(), value.clone()));
+    let mut kept = Kept {
+        limited: brief,
+        ..Kept::default()
+    };
+    let mut put = |path: &str, value: &Value| kept.put(path, value);
     let (lasting, problem) = if path.is_dir() {
         of_folder(path, brief, &mut put)
     } else {
         let read = text_of(path).and_then(|text| of_text(path, &text, brief, &mut put));
         (true, read.err())
     };
+    let problem = if kept.wide {
+        Some(refused(path, TOO_WIDE))
+    } else {
+        problem
+    };
+    let mut all = kept.all;
     if let Some(problem) = problem {
-        put("problem", &Value::String(problem));
+        all.push(("problem".into(), Value::String(problem)));
     }
     Fields { all, lasting }
+}
+
+/// Fields as they are read; nothing where they are more than an entry may have.
+#[derive(Default)]
+struct Kept {
+    all: Vec<(String, Value)>,
+    bytes: usize,
+    limited: bool,
+    wide: bool,
+}
+
+impl Kept {
+    fn put(&mut self, path: &str, value: &Value) {
+        let text = value.as_str().map_or(8, str::len);
+        self.bytes = self.bytes.saturating_add(path.len()).saturating_add(text);
+        if self.limited && (self.all.len() >= MOST_KEYS || self.bytes > MOST_TEXT) {
+            self.wide = true;
+        }
+        if self.wide {
+            self.all = Vec::new();
+        } else {
+            self.all.push((path.to_owned(), value.clone()));
+        }
+    }
 }
 
 type Put<'a> = dyn FnMut(&str, &Value) + 'a;
 
 fn of_folder(folder: &Path, brief: bool, put: &mut Put<'_>) -> (bool, Option<String>) {
+    // First: who holds it may change what is read after.
+    let held = matches!(holder(folder), Holder::Process(_));
     let result = folder.join(RESULT_FILE);
-    if result.exists() {
-        let mut kept = Vec::new();
-        let mut keep = |path: &str, value: &Value| kept.push((path.to_owned(), value.clone()));
+    if is_current(folder) {
+        let mut kept = Kept {
+            limited: brief,
+            ..Kept::default()
+        };
+        let mut keep = |path: &str, value: &Value| kept.put(path, value);
         let text = text_of(&result);
         let read = text.and_then(|text| of_text(&result, &text, brief, &mut keep).map(|()| text));
         // A torn file must leave nothing behind.
+        if read.is_ok() && kept.wide {
+            return (!held, Some(refused(&result, TOO_WIDE)));
+        }
         if let Ok(text) = read {
-            kept.iter().for_each(|(path, value)| put(path, value));
+            kept.all.iter().for_each(|(path, value)| put(path, value));
             owed(folder, &text, put);
-            return (true, None);
+            return (!held, None);
         }
     }
-    if let Holder::Process(_) = holder(folder) {
+    if held {
         return (false, going_on(folder, put).err());
     }
     (true, of_log(folder, brief, put).err())

@@ -1,7 +1,7 @@
 //! The index's file: lines of JSON.
 //!
 //! ```text
-//! {"lem_index":2,"lem":"0.1.0"}      who wrote it
+//! {"lem_index":3,"lem":"0.1.0"}      who wrote it
 //! "config.batching.batch_size"       a key: the next number, from 0
 //! =1a2b3c4d⇥["run-a",[…]]⇥[0,8,3,"finished"]   a run: checksum of what follows, path and
 //!                                    stamp, key number and value by turns; tabs between
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use super::scan::Stamp;
 
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// No run has as many fields.
 const MOST_LINE: usize = 64 << 20;
 

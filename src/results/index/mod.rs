@@ -25,7 +25,7 @@ use serde_json::Value;
 pub use entry::{Fields, fields, owing};
 use file::{Line, Reader, Slots, Writer};
 use scan::Found;
-pub use scan::{RESULT_SUFFIX, of_folder};
+pub use scan::{RESULT_SUFFIX, is_current, is_sweep, of_folder};
 
 /// The file in the folder of runs.
 pub const FILE: &str = ".lem-index.jsonl";

@@ -86,11 +86,17 @@ fn runs_are_found_nested_filtered_and_sorted() {
     let runs = Runs::new();
     runs.add("a", 40.0);
     runs.add("b", 20.0);
+    // A sweep has a log of its own, and its points below it.
+    fs::create_dir_all(runs.path().join("sweep")).unwrap();
+    for (name, text) in [("plan.json", "{}"), ("records.jsonl", "")] {
+        fs::write(runs.path().join("sweep").join(name), text).unwrap();
+    }
     runs.add("sweep/points/c", 30.0);
     fs::create_dir_all(runs.path().join("no-run/x/y/z")).unwrap();
     fs::create_dir_all(runs.path().join(".hidden")).unwrap();
-    assert_eq!(runs.ids(&[], &["energy.total"]), ["b", "c", "a"]);
-    assert_eq!(runs.ids(&[], &["energy.total:desc"]), ["a", "c", "b"]);
+    let points = ["id~."];
+    assert_eq!(runs.ids(&points, &["energy.total"]), ["b", "c", "a"]);
+    assert_eq!(runs.ids(&points, &["energy.total:desc"]), ["a", "c", "b"]);
     assert_eq!(
         runs.ids(&["energy.total<45", "status=finished"], &["id"]),
         ["b", "c"]
@@ -106,7 +112,82 @@ fn runs_are_found_nested_filtered_and_sorted() {
         answer.hits[0].values,
         [json!(30.0), json!("modelled"), Value::Null]
     );
-    assert_eq!((answer.runs, answer.matched), (3, 1));
+    assert_eq!((answer.runs, answer.matched), (4, 1));
+    let found = |root: &Path| -> Vec<String> {
+        let found = super::scan::scan(root).unwrap();
+        found.into_iter().map(|f| f.path).collect()
+    };
+    assert_eq!(found(runs.path()), ["a", "b", "sweep", "sweep/points/c"]);
+    // One level above, and with a link that leads in a circle.
+    let above = tempfile::tempdir().unwrap();
+    let inside = above.path().join("runs");
+    fs::rename(runs.path(), &inside).unwrap();
+    std::os::unix::fs::symlink(inside.join("sweep"), inside.join("sweep/points/z")).unwrap();
+    assert_eq!(
+        found(above.path()),
+        [
+            "runs/a",
+            "runs/b",
+            "runs/sweep",
+            "runs/sweep/points/c",
+            "runs/sweep/points/z"
+        ]
+    );
+}
+
+#[test]
+fn a_result_from_before_the_run_was_resumed_is_not_shown() {
+    let runs = Runs::new();
+    let folder = runs.add("a", 40.0);
+    let log = folder.join("records.jsonl");
+    let mut text = fs::read_to_string(&log).unwrap();
+    let status = || runs.ask(&["status"], &[], &[]).hits[0].values[0].clone();
+    let mut push = |line: &str| {
+        text.push_str(line);
+        text.push('\n');
+        fs::write(&log, &text).unwrap();
+    };
+    // An end, later than the result was written: the result is of this end.
+    push(
+        r#"{"run":"a","n":900,"mono_ns":9,"unix_ns":9,"kind":"run_finished","data":{"status":"finished"}}"#,
+    );
+    assert!(super::is_current(&folder));
+    assert_eq!(status(), "finished");
+    push(
+        r#"{"run":"a","n":901,"mono_ns":9,"unix_ns":9,"kind":"metric","data":{"note":"\"kind\":\"resumed\""}}"#,
+    );
+    assert!(super::is_current(&folder), "a text is no record");
+    push(
+        r#"{"run":"a","n":902,"mono_ns":9,"unix_ns":9,"kind":"resumed","data":{"hostname":"h","pid":1,"boot_id":"b","cycles":1}}"#,
+    );
+    assert!(!super::is_current(&folder));
+    assert_ne!(status(), "finished", "the index has another stamp");
+    // It goes on: it is read again each time.
+    let _lock = lem_delivery::RunLock::acquire(&folder).unwrap();
+    fs::write(&log, &text).unwrap();
+    assert_eq!(status(), "running");
+    assert_eq!(to_read(runs.path()), 1);
+}
+
+#[test]
+fn a_result_with_too_many_fields_is_one_problem_and_no_burden_to_the_others() {
+    let runs = Runs::new();
+    runs.add("a", 40.0);
+    let many: Vec<u32> = (0..30_000).collect();
+    let wide = json!({"schema_version": "3.0.0", "status": "finished", "config": {"x": many}});
+    fs::write(runs.path().join("wide.v3.json"), wide.to_string()).unwrap();
+    let long: Vec<String> = (0..6_000).map(|n| format!("{n:01000}")).collect();
+    let long = json!({"schema_version": "3.0.0", "status": "finished", "config": {"x": long}});
+    fs::write(runs.path().join("long.v3.json"), long.to_string()).unwrap();
+    let answer = runs.ask(&["status", "problem"], &["problem~."], &["folder"]);
+    assert_eq!((answer.unreadable, answer.hits.len()), (2, 2));
+    for hit in answer.hits {
+        assert_eq!(hit.values[0], Value::Null);
+        let told = hit.values[1].as_str().unwrap();
+        assert!(told.contains("more fields than any result"), "{told}");
+    }
+    assert!(fs::metadata(runs.path().join(FILE)).unwrap().len() < 1 << 20);
+    assert_eq!(runs.ids(&["status=finished"], &[]), ["a"]);
 }
 
 #[test]
@@ -170,7 +251,7 @@ fn a_torn_a_foreign_and_no_index_give_the_same() {
     texts.push(
         String::from_utf8(whole.clone())
             .unwrap()
-            .replacen("\"lem_index\":2", "\"lem_index\":9", 1)
+            .replacen("\"lem_index\":3", "\"lem_index\":9", 1)
             .into_bytes(),
     );
     texts.push(

@@ -65,8 +65,11 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
     let known = Known::seen(index.keys.iter().cloned());
     let mut notes = Vec::new();
     let mut paths: Vec<String> = Vec::new();
-    let mut place = |name: &str| -> Result<usize, QueryError> {
+    let mut place = |name: &str, compares: bool| -> Result<usize, QueryError> {
         let found = known.resolve(name).map_err(QueryError::Wrong)?;
+        if let Some(why) = found.differs(name).filter(|_| compares) {
+            return Err(QueryError::Wrong(why));
+        }
         if let Some(note) = found.note.filter(|note| !notes.contains(note)) {
             notes.push(note);
         }
@@ -79,12 +82,12 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
     let columns: Vec<usize> = query
         .columns
         .iter()
-        .map(|name| place(name))
+        .map(|name| place(name, false))
         .collect::<Result<_, _>>()?;
     let mut filters = Vec::new();
     for text in &query.filters {
         let filter = Filter::parse(text).map_err(QueryError::Wrong)?;
-        filters.push((place(&filter.field)?, filter));
+        filters.push((place(&filter.field, true)?, filter));
     }
     let mut sorting = Vec::new();
     for text in &query.sort {
@@ -94,11 +97,11 @@ pub fn ask(index: &mut Index, query: &Query) -> Result<Answer, QueryError> {
             _ => (text.as_str(), false),
         };
         sorting.push(Sorting {
-            column: place(name)?,
+            column: place(name, false)?,
             down,
         });
     }
-    let problem = place("problem")?;
+    let problem = place("problem", false)?;
     let elsewhere: Vec<bool> = paths.iter().map(|path| left_out(path)).collect();
     let folder = paths.iter().position(|path| path == "folder");
     let root = index.root.clone();
