@@ -497,8 +497,10 @@ impl RunDataBuilder {
         data.rounds.clear();
         (data.status, data.status_reason) = (None, None);
         data.metrics_seen = 0;
-        let of_analysis = |w: &Warning| super::CODES.contains(&w.code.as_str());
-        data.warnings.retain(|w| !of_analysis(w));
+        // Said of an end that is none any more.
+        let of_end = |code: &str| code.starts_with("until.") || code == "phases.rounds_failed";
+        let over = |w: &Warning| super::CODES.contains(&w.code.as_str()) || of_end(&w.code);
+        data.warnings.retain(|w| !over(w));
         let config = data.started.as_mut().map(|s| &mut s.config);
         if let Some(cycles) = config.and_then(|c| c.get_mut("num_cycles")) {
             *cycles = resumed.cycles.into();

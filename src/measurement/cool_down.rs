@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(200);
 const BETWEEN: Duration = Duration::from_secs(1);
 
 /// Degrees, by source.
-pub(super) type Temperatures = BTreeMap<String, f64>;
+pub type Temperatures = BTreeMap<String, f64>;
 
 /// What the devices' temperatures are now. What is sampled meanwhile is for nobody else.
 pub(super) fn look(probe: &dyn Probe, cancel: &Cancel) -> Temperatures {

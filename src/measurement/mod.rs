@@ -19,6 +19,7 @@ mod shown;
 mod tests;
 mod warmup;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use lem_record::{Recorder, Warning};
@@ -28,6 +29,7 @@ use crate::engine::{Cancel, Engine, EngineError, Work};
 
 pub use baseline::{BaselineKind, observe};
 pub(crate) use beside::{lock, written_beside};
+pub use cool_down::Temperatures;
 pub use cycle::CycleDone;
 pub use idle_cache::IdleCache;
 pub use probe::{Probe, Sampling, Window};
@@ -43,6 +45,9 @@ pub struct Session<'a> {
     pub cancel: &'a Cancel,
     /// For sinks that show the run while it goes on.
     pub shown: &'a Shown,
+    /// How warm the devices were when the first cycle began, of all that is measured with the
+    /// engine as it is loaded; looked at where a rule asks for it.
+    pub first_start: &'a RefCell<Option<Temperatures>>,
 }
 
 /// Hears of progress, between the measured windows only.
@@ -117,8 +122,13 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
     }
     take_baseline(session, plan, BaselineKind::Loaded)?;
     let first = match plan.measurement.cool_down.enabled {
-        true => cool_down::look(session.probe, session.cancel),
-        false => cool_down::Temperatures::new(),
+        true => {
+            let mut first = session.first_start.borrow_mut();
+            first
+                .get_or_insert_with(|| cool_down::look(session.probe, session.cancel))
+                .clone()
+        }
+        false => Temperatures::new(),
     };
     let most = plan.most.max(plan.cycles);
     let mut cycle = plan.first_cycle;
@@ -126,7 +136,8 @@ fn measure_quietly(session: &mut Session<'_>, plan: &Plan) -> Result<Ended, Meas
         if session.cancel.is_cancelled() {
             return Ok(Ended::Interrupted);
         }
-        if cycle > plan.first_cycle {
+        // Also before the first of a later visit.
+        if cycle > 0 {
             pause(
                 Duration::from_secs_f64(plan.measurement.pause_s),
                 session.cancel,

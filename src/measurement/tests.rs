@@ -247,6 +247,7 @@ fn run(method: PhaseMethod, update_s: f64, fails: Option<u32>) -> (Vec<Record>, 
             observer: &mut Silent,
             cancel: &cancel,
             shown: &shown,
+            first_start: &RefCell::default(),
         },
         &plan,
     );

@@ -184,6 +184,18 @@ impl Definition {
             seen.push(key);
             errors.extend(refused(key));
         }
+        let of_factors = self.factors.iter().flat_map(|factor| {
+            let rows = factor.rows.iter();
+            rows.flat_map(|row| factor.keys.iter().zip(row))
+        });
+        let of_points = self
+            .listed
+            .iter()
+            .flatten()
+            .map(|(key, value)| (key, value));
+        for (key, value) in of_factors.chain(of_points) {
+            errors.extend(secret(key, value));
+        }
         for factor in &self.factors {
             for (n, row) in factor.rows.iter().enumerate() {
                 if factor.rows.iter().take(n).any(|before| before == row) {
@@ -247,6 +259,19 @@ fn refused(key: &str) -> Option<SweepError> {
         SweepError::new(
             format!("{} cannot be varied: it holds a secret", shown(key)),
             "Secrets are never written into a plan: set it by a variable",
+        )
+    })
+}
+
+/// A value that may not be shown, in its place: a password in an address, a header.
+fn secret(key: &str, value: &Value) -> Option<SweepError> {
+    let nested = key.rsplit('.').fold(value.clone(), |inner, name| {
+        Value::Object(std::iter::once((name.to_owned(), inner)).collect())
+    });
+    (redact::value("", &nested) != nested).then(|| {
+        SweepError::new(
+            format!("a value of {} holds a secret", shown(key)),
+            "Secrets are never written into a plan: set what is secret by a variable, and vary the rest",
         )
     })
 }

@@ -58,14 +58,13 @@ impl Enough {
     }
 
     /// What the reader of the result must know of it.
-    pub fn tell(&self, spool: &lem_delivery::Spool) {
+    pub fn tell(&self, spool: &lem_delivery::Spool, done: u32) {
         let metric = self.metric();
         let (code, message, remedy) = match &self.last {
             Some(Ok(width)) if *width > self.rule.relative_half_width => (
                 "until.not_reached",
                 format!(
-                    "After {} cycles {metric} is known to ± {:.2} % (95 %), not to ± {:.2} %",
-                    self.rule.max_cycles,
+                    "After {done} cycles {metric} is known to ± {:.2} % (95 %), not to ± {:.2} %",
                     width * 100.0,
                     self.rule.relative_half_width * 100.0
                 ),

@@ -68,7 +68,7 @@ impl Experiment {
         exporters: Vec<Box<dyn Exporter>>,
     ) -> Result<Self, Failure> {
         let (spool, log) = Spool::reopen(folder).map_err(|e| Failure::failed(e.to_string()))?;
-        let done = log.cycles.last().map_or(0, |last| last.cycle + 1);
+        let done = log.done();
         spool.record(Record::Resumed(Resumed {
             from_cycle: done,
             cycles,
@@ -161,14 +161,18 @@ impl Experiment {
                 observer: &mut progress,
                 cancel,
                 shown: &shown,
+                first_start: &prepared.first_start,
             },
             &plan,
         );
         progress.end();
         self.done = progress.done.unwrap_or(self.done);
         drop(progress);
-        if let Some(enough) = &enough {
-            enough.tell(&self.spool);
+        if let Some(enough) = enough
+            .as_ref()
+            .filter(|_| matches!(ended, Ok(Ended::Complete)))
+        {
+            enough.tell(&self.spool, self.done);
         }
         if last && config.profiling.enabled && matches!(ended, Ok(Ended::Complete)) {
             profile::run(prepared.engine.as_mut(), &plan.work, &self.spool, cancel);

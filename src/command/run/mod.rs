@@ -65,7 +65,7 @@ pub fn run(args: &RunArgs) -> Outcome {
 fn go_on(args: &RunArgs, run: &resume::Resumable, resolved: &Resolved) -> Outcome {
     super::settings::refuse_unbuilt(resolved)?;
     let exporters = exporters(resolved, Some(&run.log.started))?;
-    let done = run.log.cycles.last().map_or(0, |last| last.cycle + 1);
+    let done = run.log.done();
     let told = format!(
         "{} has {done} of {} cycles",
         run.folder.display(),

@@ -31,6 +31,8 @@ pub struct Prepared {
     pub notes: Vec<Warning>,
     /// Where GPUs are measured.
     pub shared: Option<Shared>,
+    /// For `measurement.cool_down`.
+    pub first_start: std::cell::RefCell<Option<measurement::Temperatures>>,
     /// The engine serves several runs: its log is none of theirs.
     pub serves_several: bool,
 }
@@ -92,6 +94,7 @@ pub fn prepare(resolved: &Resolved, cancel: &Cancel) -> Result<Prepared, Failure
         engine,
         notes,
         shared,
+        first_start: std::cell::RefCell::default(),
         workload,
         bare_baseline,
         idle_cache,

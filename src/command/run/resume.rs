@@ -48,7 +48,7 @@ pub fn find(args: &RunArgs, id: &str) -> Result<(Resumable, Resolved), Failure> 
         .cycles
         .or(log.wanted)
         .unwrap_or(resolved.config.num_cycles);
-    let done = log.cycles.last().map_or(0, |last| last.cycle + 1);
+    let done = log.done();
     let ended = log.standing == Standing::Ended(RunStatus::Finished);
     if ended && done >= cycles {
         return Err(Failure::usage(format!(
@@ -56,7 +56,8 @@ pub fn find(args: &RunArgs, id: &str) -> Result<(Resumable, Resolved), Failure> 
             folder.display()
         )));
     }
-    if done > cycles {
+    // More than the fewest may be there by measurement.until.
+    if args.cycles.is_some_and(|asked| done > asked) {
         return Err(Failure::usage(format!(
             "{} has {done} cycles already, and --cycles asks for {cycles}. Give a larger number, or leave the flag out",
             folder.display()
@@ -103,7 +104,7 @@ fn resolve(args: &RunArgs, folder: &Path, started: &RunStarted) -> Result<Resolv
 
 fn holds_secret(config: &Value) -> bool {
     match config {
-        Value::String(text) => text.contains("***"),
+        Value::String(text) => text == "***" || text.contains("://") && text.contains("***"),
         Value::Array(items) => items.iter().any(holds_secret),
         Value::Object(map) => map.values().any(holds_secret),
         _ => false,
@@ -147,7 +148,9 @@ impl Resumable {
     /// Joins this process's clock with the log's, before anything is timed.
     pub fn join_clock(&self, environment: &Environment) {
         let now = environment.host.boot_id.value();
-        if now != self.log.boot_id.as_ref() {
+        // An earlier resumption may have gone ahead of this boot's clock.
+        let behind = Stamp::mono_ns() < self.log.last_at.mono_ns;
+        if behind || now != self.log.boot_id.as_ref() {
             Stamp::go_on_from(self.log.last_at);
         }
     }
@@ -176,7 +179,7 @@ impl Resumable {
         if different.is_empty() {
             return Ok(());
         }
-        Err(Failure::failed(format!(
+        Err(Failure::usage(format!(
             "the run {} was begun under other conditions, and its cycles would be no repetitions of one another:\n{}\nGo on where it was begun, or begin another run",
             self.folder.display(),
             different.join("\n")
@@ -222,6 +225,11 @@ mod tests {
     #[test]
     fn a_secret_that_was_not_recorded_is_noticed() {
         assert!(holds_secret(&json!({"server": {"headers": ["***"]}})));
-        assert!(!holds_secret(&json!({"server": {"headers": ["a"]}})));
+        assert!(holds_secret(
+            &json!({"server": {"url": "http://***@a:8000"}})
+        ));
+        assert!(!holds_secret(
+            &json!({"server": {"headers": ["a"]}, "notes": "*** first"})
+        ));
     }
 }

@@ -21,7 +21,7 @@ pub struct Adopted {
     pub owed: Vec<String>,
 }
 
-/// Marks these points as the sweep's, wherever both were delivered to. Each destination gets
+/// Marks these points as the sweep's, wherever both were delivered to. Each mark gets
 /// `limit`.
 pub fn adopt(
     sweep: &Path,
@@ -46,29 +46,28 @@ pub fn adopt(
             (cursor.destination == destination).then_some(cursor.state)
         };
         let Some(ours) = of(sweep) else { continue };
+        // Each mark has its time, not all of them together.
         let work = async {
             for point in points {
                 // What was not delivered is marked when it is: by a resumption, or by gathering.
                 let Some(theirs) = of(point) else { continue };
-                match sink.adopt(&ours, &theirs).await {
-                    Ok(true) => adopted.marked += 1,
-                    Ok(false) => return,
-                    Err(error) => {
+                match tokio::time::timeout(limit, sink.adopt(&ours, &theirs)).await {
+                    Ok(Ok(true)) => adopted.marked += 1,
+                    Ok(Ok(false)) => return,
+                    Ok(Err(error)) => {
                         adopted.owed.push(format!("{name}: {error}"));
+                        return;
+                    }
+                    Err(_) => {
+                        let seconds = limit.as_secs();
+                        let owed = format!("{name}: no answer within {seconds} s");
+                        adopted.owed.push(owed);
                         return;
                     }
                 }
             }
         };
-        if runtime
-            .block_on(async { tokio::time::timeout(limit, work).await })
-            .is_err()
-        {
-            let seconds = limit.as_secs();
-            adopted
-                .owed
-                .push(format!("{name}: no answer within {seconds} s"));
-        }
+        runtime.block_on(work);
     }
     // A look-up of a name may still block a thread of it.
     runtime.shutdown_background();

@@ -127,7 +127,7 @@ pub fn point(
     let place = points::folder(folder, point);
     let mut states = vec![PointState::Done { cycles: 0 }; plan.points.len()];
     if let Some(state) = states.get_mut(point.index as usize) {
-        *state = points::state(&place)?;
+        *state = points::state_of(&place, point)?;
         if let PointState::Done { cycles } = state {
             say(&format!(
                 "Point {} is finished, with {}: {}",
@@ -279,7 +279,8 @@ impl<'a> Sweep<'a> {
                     .value()
                     .cloned()
             });
-            if *now != log.boot_id {
+            // An earlier resumption may have gone ahead of this boot's clock.
+            if *now != log.boot_id || Stamp::mono_ns() < log.last_at.mono_ns {
                 Stamp::go_on_from(log.last_at);
             }
         }
@@ -304,6 +305,13 @@ impl<'a> Sweep<'a> {
                 for (stopped, why) in self.stops.decide(self.plan, &self.states) {
                     say(&format!("Point {stopped} is {why}"));
                 }
+            }
+            // Not the point's fault: another machine, another sink. It stays as it is.
+            Err(failure)
+                if failure.exit == Exit::Usage
+                    && points::state(&folder)? != PointState::Missing =>
+            {
+                return Err(failure);
             }
             Err(failure) => {
                 say(&format!(
@@ -400,7 +408,7 @@ impl<'a> Sweep<'a> {
             self.silent = !closed.delivered.iter().all(Delivered::complete);
             self.owing |= self.silent;
             let log = Log::read(folder).map_err(|e| Failure::failed(e.to_string()))?;
-            let cycles = u32::try_from(log.cycles.len()).unwrap_or(u32::MAX);
+            let cycles = log.done();
             set(PointState::of(cycles, Some((status, reason.as_deref()))));
             return match status {
                 RunStatus::Failed => Err(Failure::failed(reason.unwrap_or_default())),
@@ -411,9 +419,7 @@ impl<'a> Sweep<'a> {
         experiment.suspend(&rule)?;
         if status != RunStatus::Finished {
             let log = Log::read(folder).map_err(|e| Failure::failed(e.to_string()))?;
-            set(PointState::Going {
-                cycles: u32::try_from(log.cycles.len()).unwrap_or(u32::MAX),
-            });
+            set(PointState::Going { cycles: log.done() });
             return Ok(None);
         }
         set(PointState::Going { cycles: done });

@@ -67,27 +67,56 @@ pub fn write_plan(folder: &Path, plan: &Plan) -> Result<(), Failure> {
     }
     fs::create_dir_all(folder).map_err(cannot)?;
     let text = text_of(plan)?;
-    replace(&path, text.as_bytes()).map_err(cannot)
+    let own = std::process::id().to_string();
+    match make_new(&path, &own, &text).map_err(cannot)? {
+        true => Ok(()),
+        false => Err(Failure::usage(format!(
+            "another process has just begun a sweep in {}. Choose another --id",
+            folder.display()
+        ))),
+    }
+}
+
+/// Makes a file whole or not at all, and never over another: of two that do so at the same
+/// moment one gets `false`.
+fn make_new(path: &Path, own: &str, text: &str) -> std::io::Result<bool> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{own}.{name}"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())?;
+    let linked = fs::hard_link(&temporary, path);
+    // It is of no use any more, and its removal may fail as well.
+    let _ = fs::remove_file(&temporary);
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Puts the plan where the points of an array come together, unless it is there.
 pub fn keep_plan(folder: &Path, plan: &Plan, point: &Point) -> Result<(), Failure> {
     let path = folder.join(PLAN_FILE);
-    if path.exists() {
-        return Ok(());
-    }
-    // Others may do so at this moment: each writes its own, and the last one stays.
-    let own = folder.join(format!(".{}.{PLAN_FILE}", point.run_id));
-    let text = text_of(plan)?;
-    let written = fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&own, text))
-        .and_then(|()| fs::rename(&own, &path));
-    written.map_err(|error| {
+    let cannot = |doing: &str, error: std::io::Error| {
         Failure::failed(format!(
-            "{} cannot be written: {error}. Choose another folder with --output",
+            "{} cannot be {doing}: {error}. Choose another folder with --output",
             path.display()
         ))
-    })
+    };
+    let text = text_of(plan)?;
+    let made = fs::create_dir_all(folder).and_then(|()| make_new(&path, &point.run_id, &text));
+    if made.map_err(|error| cannot("written", error))? {
+        return Ok(());
+    }
+    let there = fs::read_to_string(&path).map_err(|error| cannot("read", error))?;
+    if there == text {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "{} is another plan than this one. Choose another --id when the plan is made, or another --output",
+        path.display()
+    )))
 }
 
 pub fn text_of(plan: &Plan) -> Result<String, Failure> {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::command::Failure;
 use crate::results::{RunResult, store};
 use crate::sweep::front::front;
+use crate::sweep::load_key::config_sha256;
 use crate::sweep::plan::{POINTS_FOLDER, Plan, Point};
 use crate::sweep::quantity::{self, ENERGY_PER_TOKEN, Estimate, QUANTITIES, THROUGHPUT};
 use crate::sweep::state::PointState;
@@ -35,6 +36,20 @@ pub fn state(folder: &Path) -> Result<PointState, Failure> {
     Ok(of(&log))
 }
 
+/// As [`state`], of a folder that must hold this very point: cycles of two configurations are
+/// no repetitions of one another.
+pub fn state_of(folder: &Path, point: &Point) -> Result<PointState, Failure> {
+    if let Some(log) = log(folder)?
+        && config_sha256(&log.started.config) != point.config_sha256
+    {
+        return Err(Failure::usage(format!(
+            "{} holds a point of another plan. Choose another --id when the plan is made, or another --output",
+            folder.display()
+        )));
+    }
+    state(folder)
+}
+
 fn log(folder: &Path) -> Result<Option<Log>, Failure> {
     match Log::read(folder) {
         Ok(log) => Ok(Some(log)),
@@ -46,7 +61,7 @@ fn log(folder: &Path) -> Result<Option<Log>, Failure> {
 fn of(log: &Log) -> PointState {
     let end = log.finished.as_ref();
     let end = end.map(|end| (end.status, end.reason.as_deref()));
-    PointState::of(u32::try_from(log.cycles.len()).unwrap_or(u32::MAX), end)
+    PointState::of(log.done(), end)
 }
 
 /// All of a plan's, whoever measures them now.
@@ -58,7 +73,9 @@ pub fn looked_at(sweep: &Path, plan: &Plan) -> Result<Vec<PointState>, Failure> 
 /// All of a plan's.
 pub fn states(sweep: &Path, plan: &Plan) -> Result<Vec<PointState>, Failure> {
     let points = plan.points.iter();
-    points.map(|point| state(&folder(sweep, point))).collect()
+    points
+        .map(|point| state_of(&folder(sweep, point), point))
+        .collect()
 }
 
 /// What came of a sweep, so far.

@@ -9,7 +9,7 @@ use crate::command::run::flags;
 use crate::command::{Failure, settings};
 use crate::config::{Environment, FlagValue, Resolved, Severity, Sources, load, typed, unbuilt};
 use crate::sinks;
-use crate::sweep::load_key::config_sha256;
+use crate::sweep::load_key::{config_sha256, load_key};
 use crate::sweep::plan::{Base, Plan, Point};
 use crate::sweep::vary::plain;
 
@@ -64,7 +64,7 @@ pub fn point(plan: &Plan, point: &Point, besides: &Besides) -> Result<Resolved, 
         && let Ok(resolved) = of(base, Some(file), point, besides)
         && config_sha256(&resolved.tree) == point.config_sha256
     {
-        return Ok(resolved);
+        return same_load(resolved, point);
     }
     let mut resolved = of(base, None, point, besides)?;
     if config_sha256(&resolved.tree) != point.config_sha256 {
@@ -78,7 +78,20 @@ pub fn point(plan: &Plan, point: &Point, besides: &Besides) -> Result<Resolved, 
     }
     // For the tag that tells the source; it may be of another machine.
     resolved.files = vec![file.to_owned()];
-    Ok(resolved)
+    same_load(resolved, point)
+}
+
+/// A plan says which points share a loaded model. Where it says so of two that do not, one
+/// model would be measured under the other's name.
+fn same_load(resolved: Resolved, point: &Point) -> Result<Resolved, Failure> {
+    if load_key(&resolved.config, &resolved.tree) == point.load_key {
+        return Ok(resolved);
+    }
+    Err(Failure::usage(format!(
+        "what point {} ({}) loads is another here than where it was planned. Use the same version of lem, or make the plan anew",
+        point.index,
+        point.told()
+    )))
 }
 
 fn of(

@@ -181,6 +181,14 @@ impl Log {
         })
     }
 
+    /// Cycles that are finished, counted from the first without a gap: what stands behind a
+    /// gap belongs to no run that could go on.
+    pub fn done(&self) -> u32 {
+        let in_order = (0u32..).zip(&self.cycles);
+        let done = in_order.take_while(|(place, cycle)| cycle.cycle == *place);
+        u32::try_from(done.count()).unwrap_or(u32::MAX)
+    }
+
     /// What sinks need to know of the run.
     pub fn context(&self) -> RunContext {
         RunContext {
