@@ -145,6 +145,61 @@ fn other_conditions_are_refused_before_anything_is_touched() {
     assert_eq!(std::fs::read(run.join("records.jsonl")).unwrap(), log);
 }
 
+#[test]
+fn another_machine_changes_nothing_and_another_boot_goes_on_in_time() {
+    let bench = Bench::new();
+    let run = broken_off(&bench, 1, "-KILL", &[]);
+    let path = run.join("records.jsonl");
+    let begun = std::fs::read_to_string(&path).unwrap();
+    let (first, rest) = begun.split_once('\n').unwrap();
+    let edited = |change: &dyn Fn(&mut Value)| {
+        let mut record: Value = serde_json::from_str(first).unwrap();
+        change(&mut record["data"]);
+        format!("{record}\n{rest}")
+    };
+    let elsewhere = edited(&|data| data["environment"]["host"]["hostname"] = "elsewhere".into());
+    std::fs::write(&path, &elsewhere).unwrap();
+    let out = resume(&bench, &run, &[]);
+    assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+    assert!(stderr(&out).contains("elsewhere"), "{}", stderr(&out));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), elsewhere);
+
+    // The log of an earlier boot that had lasted long: this one's clock is behind it.
+    let ahead = 1_000_000_000_000_000_000u64;
+    let lines = edited(&|data| data["boot_id"] = "earlier".into());
+    let later: String = lines
+        .split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| {
+            let mut record: Value = serde_json::from_str(line).unwrap();
+            let mono = record["mono_ns"].as_u64().unwrap();
+            record["mono_ns"] = (mono + ahead).into();
+            format!("{record}\n")
+        })
+        .collect();
+    std::fs::write(&path, later).unwrap();
+    let kept = cycles(&run).len();
+    for more in 1..=2 {
+        let wanted = (kept + more).to_string();
+        let out = resume(&bench, &run, &["--cycles", &wanted]);
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    }
+    let records = records(&run);
+    let times: Vec<u64> = records
+        .iter()
+        .map(|r| r["mono_ns"].as_u64().unwrap())
+        .collect();
+    assert!(times.is_sorted(), "both resumptions go on from the log");
+    let new: Vec<u64> = of_kind(&records, "cycle_finished")
+        .skip(kept)
+        .map(|c| c["start_ns"].as_u64().unwrap())
+        .collect();
+    assert!(
+        new.len() == 2 && ahead < new[0] && new[0] < new[1],
+        "{new:?}"
+    );
+}
+
 /// Finished cycles of a log whose last line may be torn.
 fn cycles_of_torn(run: &Path) -> usize {
     let text = std::fs::read_to_string(run.join("records.jsonl")).unwrap();
