@@ -25,6 +25,7 @@ use crate::command::run::{DEADLINE_S, prepare, started};
 use crate::command::{Failure, close, export};
 use crate::config::Resolved;
 use crate::measurement::MeasureError;
+use crate::results::store;
 use crate::sinks;
 use crate::sweep::plan::{PLAN_FILE, Plan, Point};
 use crate::sweep::quantity::{Estimate, QUANTITIES};
@@ -125,18 +126,7 @@ pub fn text_of(plan: &Plan) -> Result<String, Failure> {
 
 /// Whole or not at all.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = path.with_file_name(format!(".{name}.new"));
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes).and_then(|()| file.sync_all())?;
-    fs::rename(&temporary, path)?;
-    match path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
+    store::replace(path, |file| file.write_all(bytes))
 }
 
 impl Parent {
